@@ -1,0 +1,222 @@
+#include "daemon/xdp/socket.h"
+
+#include <linux/if_xdp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace vmqd {
+namespace {
+
+// linux/if_xdp.h of Linux 6.17; Debian 12's headers are older.
+constexpr int kXdpMaxTxSkbBudget = 9;
+// A release is deferred by the kernel for 15-20 ms (measured); ten times that is patience enough.
+constexpr std::chrono::milliseconds kBindPatience{400};
+constexpr std::chrono::milliseconds kBindRetry{2};
+// Transmit calls of one Kick; what is left goes out with the next turn.
+constexpr int kMaxKicks = 64;
+
+// The worker is the only writer of these counters.
+void Add(std::atomic<uint64_t>& counter, uint64_t n) {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+
+absl::Status BindError(const XskSocket::Options& options, int error) {
+  std::string cure;
+  switch (error) {
+    case EBUSY:
+      cure = "another AF_XDP socket holds the queue; end the program that opened it";
+      break;
+    case EINVAL:
+    case ENODEV:
+      cure = "does the device have that queue, and is it up?";
+      break;
+    case EOPNOTSUPP:
+      cure = "its driver has no AF_XDP; try xdp_mode GENERIC";
+      break;
+    case ENOBUFS:
+    case ENOMEM:
+      cure = "raise the locked-memory limit (LimitMEMLOCK) or ask for fewer buffers_per_queue";
+      break;
+    case EPERM:
+      cure = "vmqd needs CAP_NET_RAW";
+      break;
+    default:
+      cure = "see the kernel log";
+  }
+  return absl::FailedPreconditionError(absl::StrCat("opening an AF_XDP socket on queue ",
+                                                    options.queue, " of ", options.device, ": ",
+                                                    std::strerror(error), "; ", cure));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Umem>> Umem::Register(FrameArea& area, RingSizes sizes) {
+  std::unique_ptr<Umem> umem(new Umem(area, sizes));
+  xsk_umem_config config{};
+  config.fill_size = sizes.fill;
+  config.comp_size = sizes.completion;
+  config.frame_size = area.buffer_size();
+  const int error = -xsk_umem__create(&umem->umem_, area.base(), area.size(), &umem->fill_,
+                                      &umem->completion_, &config);
+  if (error != 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("registering ", area.size() >> 20, " MiB of frame buffers with AF_XDP: ",
+                     std::strerror(error),
+                     "; raise the locked-memory limit (LimitMEMLOCK, or CAP_IPC_LOCK) or ask for "
+                     "fewer buffers_per_queue"));
+  }
+  return umem;
+}
+
+Umem::~Umem() {
+  if (umem_ != nullptr) xsk_umem__delete(umem_);
+}
+
+absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(Umem& umem, const Options& options) {
+  std::unique_ptr<XskSocket> socket(new XskSocket(umem, options));
+  if (absl::Status status = socket->Bind(); !status.ok()) return status;
+
+  xdp_options kernel{};
+  socklen_t length = sizeof(kernel);
+  if (getsockopt(socket->fd(), SOL_XDP, XDP_OPTIONS, &kernel, &length) == 0) {
+    socket->zero_copy_ = kernel.flags & XDP_OPTIONS_ZEROCOPY;
+  }
+  if (options.tx_size > 0) {
+    // Not there before 6.17: a call moves 32 frames then, and Kick makes more calls.
+    const int budget = static_cast<int>(std::max(options.tx_size, 32u));
+    setsockopt(socket->fd(), SOL_XDP, kXdpMaxTxSkbBudget, &budget, sizeof(budget));
+  }
+  return socket;
+}
+
+absl::Status XskSocket::Bind() {
+  // The rings that came with the registration belong to its first anchor; libxdp wants every further
+  // anchor to bring its own, and ignores what a later socket of the same queue brings.
+  const bool first = options_.anchor && !umem_->first_taken_;
+  fill_ = first ? &umem_->fill_ : &own_fill_;
+  completion_ = first ? &umem_->completion_ : &own_completion_;
+  xsk_socket_config config{};
+  config.rx_size = options_.rx_size;
+  config.tx_size = options_.tx_size;
+  config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
+  config.bind_flags = XDP_USE_NEED_WAKEUP;
+  if (options_.copy == Copy::kForced) config.bind_flags |= XDP_COPY;
+  const auto deadline = std::chrono::steady_clock::now() + kBindPatience;
+  for (;;) {
+    const int error = -xsk_socket__create_shared(
+        &socket_, options_.device.c_str(), options_.queue, umem_->umem_,
+        options_.rx_size > 0 ? &rx_ : nullptr, options_.tx_size > 0 ? &tx_ : nullptr, fill_,
+        completion_, &config);
+    if (error == 0) break;
+    socket_ = nullptr;
+    if (error != EBUSY || std::chrono::steady_clock::now() > deadline) {
+      return BindError(options_, error);
+    }
+    std::this_thread::sleep_for(kBindRetry);
+  }
+  if (first) umem_->first_taken_ = true;
+  return absl::OkStatus();
+}
+
+XskSocket::~XskSocket() {
+  if (socket_ != nullptr) xsk_socket__delete(socket_);
+}
+
+uint32_t XskSocket::Receive(Frame* out, uint32_t max, int64_t bytes) {
+  uint32_t index = 0;
+  const uint32_t available = xsk_ring_cons__peek(&rx_, max, &index);
+  uint32_t taken = 0;
+  while (taken < available && bytes > 0) {
+    const xdp_desc* desc = xsk_ring_cons__rx_desc(&rx_, index + taken);
+    out[taken] = {desc->addr, desc->len};
+    bytes -= desc->len;
+    ++taken;
+  }
+  if (taken < available) xsk_ring_cons__cancel(&rx_, available - taken);
+  if (taken > 0) xsk_ring_cons__release(&rx_, taken);
+  return taken;
+}
+
+bool XskSocket::RxEmpty() const {
+  return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) ==
+         __atomic_load_n(rx_.consumer, __ATOMIC_RELAXED);
+}
+
+uint32_t XskSocket::TxRoom() { return xsk_prod_nb_free(&tx_, options_.tx_size); }
+
+void XskSocket::Transmit(const Frame* frames, uint32_t count) {
+  uint32_t index = 0;
+  if (xsk_ring_prod__reserve(&tx_, count, &index) != count) return;  // the caller broke its promise
+  for (uint32_t i = 0; i < count; ++i) {
+    // Options stay 0: the kernel honours XDP_PKT_CONTD even on sockets without XDP_USE_SG.
+    *xsk_ring_prod__tx_desc(&tx_, index + i) = {frames[i].addr, frames[i].len, 0};
+  }
+  xsk_ring_prod__submit(&tx_, count);
+  tx_queued_ += count;
+}
+
+uint32_t XskSocket::TxBacklog() const {
+  return *tx_.producer - __atomic_load_n(tx_.consumer, __ATOMIC_ACQUIRE);
+}
+
+uint32_t XskSocket::Kick() {
+  uint32_t refused = 0;
+  uint64_t calls = 0;
+  for (int i = 0; i < kMaxKicks && tx_queued_ > 0; ++i) {
+    if (!xsk_ring_prod__needs_wakeup(&tx_)) break;  // zero-copy, and the driver is awake
+    ++calls;
+    const uint32_t queued = tx_queued_;
+    const ssize_t sent = sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+    const int error = sent < 0 ? errno : 0;
+    if (error == EBUSY) ++refused;
+    tx_queued_ = TxBacklog();
+    // EAGAIN with progress: the budget of one call is used up. Without, ENOBUFS, and all else: later.
+    if (zero_copy_ || (error != EBUSY && tx_queued_ == queued)) break;
+  }
+  if (calls > 0) Add(kicks_, calls);
+  if (zero_copy_) tx_queued_ = TxBacklog();
+  return refused;
+}
+
+uint32_t XskSocket::Complete(uint64_t* out, uint32_t max) {
+  uint32_t index = 0;
+  const uint32_t count = xsk_ring_cons__peek(completion_, max, &index);
+  for (uint32_t i = 0; i < count; ++i) out[i] = *xsk_ring_cons__comp_addr(completion_, index + i);
+  if (count > 0) {
+    xsk_ring_cons__release(completion_, count);
+    Add(completions_, count);
+  }
+  return count;
+}
+
+uint32_t XskSocket::FillRoom() { return xsk_prod_nb_free(fill_, umem_->sizes_.fill); }
+
+void XskSocket::Fill(const uint64_t* buffers, uint32_t count) {
+  uint32_t index = 0;
+  if (xsk_ring_prod__reserve(fill_, count, &index) != count) return;
+  for (uint32_t i = 0; i < count; ++i) *xsk_ring_prod__fill_addr(fill_, index + i) = buffers[i];
+  xsk_ring_prod__submit(fill_, count);
+}
+
+void XskSocket::KickFillIfNeeded() {
+  if (xsk_ring_prod__needs_wakeup(fill_)) {
+    recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+  }
+}
+
+xdp_statistics XskSocket::Statistics() const {
+  xdp_statistics statistics{};
+  socklen_t length = sizeof(statistics);
+  getsockopt(fd(), SOL_XDP, XDP_STATISTICS, &statistics, &length);
+  return statistics;
+}
+
+}  // namespace vmqd

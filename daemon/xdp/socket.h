@@ -1,0 +1,125 @@
+// AF_XDP sockets through libxdp: the Umem that a device's sockets share and the rings of one socket.
+// Opening and closing is for control threads under the Switch's mutex (libxdp keeps unlocked
+// reference counts in the umem); the ring methods are for the one worker that owns the socket.
+//
+// Facts (Linux 6.18): sockets of one (device, queue) share one fill and one completion ring, which
+// belong to the first of them, the anchor; re-binding a queue answers EBUSY for some 20 ms after the
+// last socket was closed; one transmit call moves 32 descriptors unless XDP_MAX_TX_SKB_BUDGET (6.17)
+// raises it; EBUSY from a transmit call means that exactly one frame was completed without having
+// been sent (net/xdp/xsk.c, __xsk_generic_xmit).
+#ifndef VMQD_DAEMON_XDP_SOCKET_H_
+#define VMQD_DAEMON_XDP_SOCKET_H_
+
+#include <xdp/xsk.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "daemon/xdp/frame_area.h"
+
+namespace vmqd {
+
+// A registration of a FrameArea with the kernel for the sockets of one device. One area may be
+// registered several times: a zero-copy NIC and a veth cannot share a registration, but they can
+// share the memory.
+class Umem {
+ public:
+  struct RingSizes {
+    uint32_t fill;
+    uint32_t completion;
+  };
+  // `area` must outlive the Umem, and the Umem its sockets.
+  static absl::StatusOr<std::unique_ptr<Umem>> Register(FrameArea& area, RingSizes sizes);
+  ~Umem();
+  Umem(const Umem&) = delete;
+  Umem& operator=(const Umem&) = delete;
+
+  FrameArea& area() { return area_; }
+
+ private:
+  friend class XskSocket;
+  Umem(FrameArea& area, RingSizes sizes) : area_(area), sizes_(sizes) {}
+  FrameArea& area_;
+  RingSizes sizes_;
+  xsk_umem* umem_ = nullptr;
+  xsk_ring_prod fill_{};  // of the first anchor
+  xsk_ring_cons completion_{};
+  bool first_taken_ = false;
+};
+
+class XskSocket {
+ public:
+  enum class Copy { kForced, kAllowed };  // kAllowed: zero-copy where the driver has it
+  struct Options {
+    std::string device;
+    uint32_t queue = 0;
+    uint32_t rx_size = 0;  // descriptors, a power of two; 0: no receive ring
+    uint32_t tx_size = 0;
+    Copy copy = Copy::kForced;
+    bool anchor = true;    // first socket on its (device, queue): owns fill and completion ring
+  };
+  // Binds; retries EBUSY for up to `kBindPatience`. The message of an error says which driver,
+  // queue and mode refused, and what to try.
+  static absl::StatusOr<std::unique_ptr<XskSocket>> Open(Umem& umem, const Options& options);
+  ~XskSocket();
+  XskSocket(const XskSocket&) = delete;
+  XskSocket& operator=(const XskSocket&) = delete;
+
+  int fd() const { return xsk_socket__fd(socket_); }
+  uint32_t queue() const { return options_.queue; }
+  const Options& options() const { return options_; }
+  bool zero_copy() const { return zero_copy_; }
+  FrameArea& area() const { return umem_->area(); }
+
+  // Takes up to `max` received frames, and no more once `bytes` of them have been taken.
+  uint32_t Receive(Frame* out, uint32_t max, int64_t bytes = INT64_MAX);
+  bool RxEmpty() const;  // any thread: nothing waits in the receive ring
+
+  // Frames that can be queued for transmission now.
+  uint32_t TxRoom();
+  // Queues `count` <= TxRoom() frames. They are the kernel's until Complete returns them.
+  void Transmit(const Frame* frames, uint32_t count);
+  // Has the kernel send what is queued. Never waits for room. Returns how many of the queued frames
+  // the driver refused and lost.
+  uint32_t Kick();
+  bool TxPending() const { return tx_queued_ > 0; }
+
+  // Anchor only. Up to `max` buffers whose transmission is over.
+  uint32_t Complete(uint64_t* out, uint32_t max);
+  // Anchor only. Free places in the fill ring, and putting `count` <= FillRoom() buffers there.
+  uint32_t FillRoom();
+  void Fill(const uint64_t* buffers, uint32_t count);
+  // Anchor only. Wakes the driver when it waits for fill buffers (zero-copy).
+  void KickFillIfNeeded();
+
+  // XDP_STATISTICS; any thread.
+  xdp_statistics Statistics() const;
+  uint64_t kicks() const { return kicks_.load(std::memory_order_relaxed); }
+  uint64_t completions() const { return completions_.load(std::memory_order_relaxed); }
+
+ private:
+  XskSocket(Umem& umem, const Options& options) : umem_(&umem), options_(options) {}
+  absl::Status Bind();
+  uint32_t TxBacklog() const;  // frames in the transmit ring that the kernel has not taken yet
+
+  Umem* umem_;
+  Options options_;
+  xsk_socket* socket_ = nullptr;
+  bool zero_copy_ = false;
+  uint32_t tx_queued_ = 0;  // in the transmit ring, not yet taken by the kernel
+  xsk_ring_cons rx_{};
+  xsk_ring_prod tx_{};
+  xsk_ring_prod own_fill_{};  // of an anchor that is not the Umem's first
+  xsk_ring_cons own_completion_{};
+  xsk_ring_prod* fill_ = nullptr;
+  xsk_ring_cons* completion_ = nullptr;
+  std::atomic<uint64_t> kicks_{0};
+  std::atomic<uint64_t> completions_{0};
+};
+
+}  // namespace vmqd
+
+#endif  // VMQD_DAEMON_XDP_SOCKET_H_
