@@ -1,0 +1,61 @@
+// Lane: what the stages of one worker work on. It belongs to that worker's thread; the parts control
+// threads may touch are marked.
+#ifndef VMQD_DAEMON_DATAPATH_LANE_H_
+#define VMQD_DAEMON_DATAPATH_LANE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "daemon/datapath/counters.h"
+#include "daemon/datapath/handover.h"
+#include "daemon/datapath/topology.h"
+#include "daemon/datapath/uplink_queue.h"
+#include "daemon/xdp/frame_pool.h"
+
+namespace vmqd {
+
+// Frames taken from one source at a time.
+inline constexpr uint32_t kBurst = 64;
+
+// How a worker is woken by another thread.
+struct Doorbell {
+  int event_fd = -1;
+  std::atomic<bool> sleeping{false};
+
+  // Any thread; call after publishing what the worker should see.
+  void Ring();
+};
+
+// The way to one other worker of the uplink.
+struct Peer {
+  Handover* to = nullptr;    // we send, it receives
+  Handover* from = nullptr;  // it sends, we receive
+  FrameArea* area = nullptr;  // its memory
+  Doorbell* doorbell = nullptr;
+};
+
+struct Lane {
+  Lane(uint32_t lane_index, FrameArea& area, UplinkQueue& queue)
+      : index(lane_index), pool(area), uplink(queue) {}
+
+  const uint32_t index;  // queue number, and position in PortEntry::counters
+  FramePool pool;
+  UplinkQueue& uplink;
+  std::vector<Peer> peers;  // by worker; the entry of this worker is empty
+  const Topology* topology = nullptr;
+  bool blocked = false;           // some port's frames wait for room
+  std::vector<uint32_t> touched;  // ports with frames queued in this turn
+
+  FrameCounters uplink_counters;  // read by control threads
+  WorkerCounters counters;        // read by control threads
+
+  FrameCounters& CountersOf(const PortEntry& port) const { return *port.counters[index]; }
+  void GiveBack(const Frame* frames, uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) pool.Give(frames[i].addr);
+  }
+};
+
+}  // namespace vmqd
+
+#endif  // VMQD_DAEMON_DATAPATH_LANE_H_

@@ -1,0 +1,59 @@
+// The worker's side of one hardware queue: the default socket, which is the queue's anchor and its
+// way to the wire, and on queue 0 the packet socket that takes the switch's copies of broadcast and
+// multicast. The VMs' own sockets belong to their ports.
+//
+// Built by control threads, then owned by the worker.
+#ifndef VMQD_DAEMON_DATAPATH_UPLINK_QUEUE_H_
+#define VMQD_DAEMON_DATAPATH_UPLINK_QUEUE_H_
+
+#include <cstdint>
+
+#include "daemon/xdp/frame_pool.h"
+#include "daemon/xdp/packet_socket.h"
+#include "daemon/xdp/socket.h"
+
+namespace vmqd {
+
+class UplinkQueue {
+ public:
+  // Ring sizes of a hardware queue, in descriptors. The fill ring is refilled every turn, so it has to
+  // hold what arrives in one: at 10 million frames a second and a turn of 100 us, 1000. Completion
+  // must hold all that is in flight.
+  static constexpr uint32_t kFillRing = 2048;
+  static constexpr uint32_t kDefaultRxRing = 512;  // misplaced frames only
+  static constexpr uint32_t kTxRing = 1024;
+  // Buffers of an area that no port can claim: the default receive ring, grants, and a working
+  // margin of a turn's bursts, so that the fill ring never starves while every port stalls.
+  static constexpr uint32_t kWorkingMargin = 512;
+
+  UplinkQueue(XskSocket& default_socket, PacketSocket* flood)
+      : default_(default_socket), flood_(flood) {}
+
+  uint32_t Receive(Frame* out, uint32_t max) { return default_.Receive(out, max); }
+  PacketSocket* flood() const { return flood_; }  // null on every queue but 0
+
+  uint32_t Room() {
+    const uint32_t allowed = kTxRing - outstanding_;
+    const uint32_t room = default_.TxRoom();
+    return room < allowed ? room : allowed;
+  }
+  void Transmit(const Frame* frames, uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) {
+      default_.area().SetOwner(frames[i].addr, FrameArea::kUplinkRings);
+    }
+    default_.Transmit(frames, count);
+    outstanding_ += count;
+  }
+  uint32_t Flush() { return default_.TxPending() ? default_.Kick() : 0; }
+  bool Pending() const { return default_.TxPending(); }
+  void Recycle(FramePool& pool);
+
+ private:
+  XskSocket& default_;
+  PacketSocket* flood_;
+  uint32_t outstanding_ = 0;  // transmitted, not completed
+};
+
+}  // namespace vmqd
+
+#endif  // VMQD_DAEMON_DATAPATH_UPLINK_QUEUE_H_

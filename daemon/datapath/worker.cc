@@ -1,0 +1,220 @@
+#include "daemon/datapath/worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/datapath/deliver.h"
+#include "daemon/datapath/receive.h"
+
+namespace vmqd {
+namespace {
+
+// While a port without room has frames waiting, or a transmit queue was full, nothing wakes the
+// worker when room appears: it looks again after this time.
+constexpr int kLookAgainMs = 1;
+
+int64_t NowNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+void Doorbell::Ring() {
+  // Pairs with the fence in Worker::Sleep: either we see that it sleeps, or it sees our work.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!sleeping.load(std::memory_order_relaxed)) return;
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(event_fd, &one, sizeof(one));
+}
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
+    const Options& options, FrameArea& area, UplinkQueue& queue,
+    const std::atomic<const Topology*>& published) {
+  std::unique_ptr<Worker> worker(new Worker(options, area, queue, published));
+  worker->epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
+  worker->doorbell_.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (worker->epoll_fd_ < 0 || worker->doorbell_.event_fd < 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("starting worker ", options.name, ": ", std::strerror(errno),
+                     "; raise the open-file limit (LimitNOFILE)"));
+  }
+  if (absl::Status status = worker->Watch(worker->doorbell_.event_fd); !status.ok()) return status;
+  return worker;
+}
+
+Worker::Worker(const Options& options, FrameArea& area, UplinkQueue& queue,
+               const std::atomic<const Topology*>& published)
+    : options_(options), published_(published), lane_(options.index, area, queue) {}
+
+Worker::~Worker() {
+  Stop();
+  if (epoll_fd_ >= 0) close(epoll_fd_);
+  if (doorbell_.event_fd >= 0) close(doorbell_.event_fd);
+}
+
+void Worker::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Worker::Stop() {
+  if (!thread_.joinable()) return;
+  stop_.store(true, std::memory_order_release);
+  doorbell_.Ring();
+  thread_.join();
+}
+
+absl::Status Worker::Watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("watching a socket: ", std::strerror(errno),
+                   "; raise the open-file limit (LimitNOFILE, fs.epoll.max_user_watches)"));
+}
+
+void Worker::Unwatch(int fd) { epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr); }
+
+void Worker::WaitForTopology(uint64_t sequence) {
+  while (topology_seen_.load(std::memory_order_acquire) < sequence) {
+    doorbell_.Ring();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+}
+
+void Worker::ReturnBuffers(const std::vector<uint64_t>& buffers) {
+  if (buffers.empty()) return;
+  {
+    absl::MutexLock lock(&mailbox_mutex_);
+    returned_.insert(returned_.end(), buffers.begin(), buffers.end());
+  }
+  mail_.store(true, std::memory_order_release);
+  doorbell_.Ring();
+}
+
+void Worker::Run() {
+  pthread_setname_np(pthread_self(), options_.name.c_str());
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(static_cast<size_t>(options_.cpu), &cpus);
+  sched_setaffinity(0, sizeof(cpus), &cpus);  // the CPU was checked when the set was parsed
+
+  int64_t last = NowNs();
+  int64_t idle_since = last;
+  while (!stop_.load(std::memory_order_acquire)) {
+    const uint32_t frames = Turn();
+    const int64_t now = NowNs();
+    if (frames > 0) {
+      lane_.counters.busy_ns.Add(static_cast<uint64_t>(now - last));
+      idle_since = now;
+    }
+    last = now;
+    if (frames == 0 && now - idle_since >= spin_ns_.load(std::memory_order_relaxed)) {
+      Sleep();
+      last = idle_since = NowNs();
+    }
+  }
+}
+
+uint32_t Worker::Turn() {
+  PickUpTopology();
+  EmptyMailbox();
+  uint32_t frames = ReceiveFromUplink(lane_);
+  frames += ReceiveFloods(lane_);
+  frames += ReceiveHandovers(lane_);
+  frames += ReceiveFromPorts(lane_);
+  Flush(lane_);
+  Recycle();
+  lane_.counters.turns.Add(1);
+  return frames;
+}
+
+void Worker::PickUpTopology() {
+  const Topology* fresh = published_.load(std::memory_order_acquire);
+  if (fresh == lane_.topology) return;
+  lane_.topology = fresh;
+  // Indices into the old snapshot mean nothing in this one.
+  lane_.touched.clear();
+  lane_.touched.reserve(fresh->home[lane_.index].size());
+  for (uint32_t index : fresh->home[lane_.index]) {
+    fresh->ports[index].state->touched = true;
+    lane_.touched.push_back(index);
+  }
+  topology_seen_.store(fresh->sequence, std::memory_order_release);
+}
+
+void Worker::EmptyMailbox() {
+  if (!mail_.load(std::memory_order_acquire)) return;
+  absl::MutexLock lock(&mailbox_mutex_);
+  mail_.store(false, std::memory_order_relaxed);
+  for (uint64_t buffer : returned_) lane_.pool.Give(buffer);
+  returned_.clear();
+}
+
+void Worker::Recycle() {
+  for (uint32_t index : lane_.topology->home[lane_.index]) {
+    lane_.topology->ports[index].port->Recycle(lane_.pool);
+  }
+  lane_.uplink.Recycle(lane_.pool);
+  lane_.counters.buffers_free.Set(lane_.pool.available());
+}
+
+bool Worker::WorkArrived() const {
+  if (stop_.load(std::memory_order_relaxed) || mail_.load(std::memory_order_relaxed)) return true;
+  if (published_.load(std::memory_order_relaxed) != lane_.topology) return true;
+  for (const Peer& peer : lane_.peers) {
+    if (peer.from != nullptr && !peer.from->items.Empty()) return true;
+  }
+  return false;
+}
+
+void Worker::Arm(const PortEntry& entry, bool armed) {
+  epoll_event event{};
+  event.events = armed ? static_cast<uint32_t>(EPOLLIN) : 0;
+  event.data.fd = entry.vm_socket->fd();
+  epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, event.data.fd, &event);
+  entry.state->armed = armed;
+}
+
+// A socket whose frames wait for room is readable, but must not keep the worker awake. Returns how
+// long to sleep, for epoll_wait.
+int Worker::DisarmBlocked() {
+  const bool look_again = lane_.blocked || !lane_.touched.empty() || lane_.uplink.Pending();
+  for (uint32_t index : lane_.topology->home[lane_.index]) {
+    const PortEntry& entry = lane_.topology->ports[index];
+    if (entry.state->blocked == entry.state->armed) Arm(entry, !entry.state->blocked);
+  }
+  return look_again ? kLookAgainMs : -1;
+}
+
+void Worker::Sleep() {
+  doorbell_.sleeping.store(true, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!WorkArrived()) {
+    const int timeout = DisarmBlocked();
+    std::array<epoll_event, 8> events;
+    const int count =
+        epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), timeout);
+    for (int i = 0; i < count; ++i) {
+      uint64_t rings;
+      if (events[static_cast<size_t>(i)].data.fd == doorbell_.event_fd) {
+        [[maybe_unused]] const ssize_t got = read(doorbell_.event_fd, &rings, sizeof(rings));
+      }
+    }
+    lane_.counters.wakeups.Add(1);
+  }
+  doorbell_.sleeping.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace vmqd

@@ -1,0 +1,129 @@
+#include "daemon/port/netdev_port.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "daemon/net/checksum.h"
+
+namespace vmqd {
+namespace {
+
+constexpr uint32_t kMinFill = 16;  // buffers per receiver, however many queues share the allowance
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NetdevPort>> NetdevPort::Open(FrameArea& area, PortProgram& program,
+                                                             const Options& options) {
+  std::unique_ptr<NetdevPort> port(new NetdevPort(program, options));
+  if (absl::Status status = port->OpenSockets(area); !status.ok()) return status;
+  const auto owner = static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options.slot);
+  port->sender_ = std::make_unique<DeviceSender>(*port->receivers_[0].socket,
+                                                 options.buffers.quota, owner);
+  // Maps first, then the program: a frame never meets half a configuration.
+  for (uint32_t queue = 0; queue < options.queues; ++queue) {
+    if (absl::Status status = program.SetSocket(options.first_socket + queue,
+                                                port->receivers_[queue].socket->fd());
+        !status.ok()) {
+      return status;
+    }
+  }
+  if (absl::Status status = program.SetDevice(
+          options.ifindex, {options.slot, options.first_socket, options.queues});
+      !status.ok()) {
+    return status;
+  }
+  auto attachment = program.Attach(options.ifindex, options.device);
+  if (!attachment.ok()) return attachment.status();
+  port->attachment_ = *std::move(attachment);
+  return port;
+}
+
+absl::Status NetdevPort::OpenSockets(FrameArea& area) {
+  fill_target_ = std::max(std::bit_floor(options_.buffers.fill / options_.queues), kMinFill);
+  auto umem = Umem::Register(area, {fill_target_, options_.buffers.quota});
+  if (!umem.ok()) return umem.status();
+  umem_ = *std::move(umem);
+  for (uint32_t queue = 0; queue < options_.queues; ++queue) {
+    XskSocket::Options socket;
+    socket.device = options_.device;
+    socket.queue = queue;
+    socket.rx_size = fill_target_;
+    socket.tx_size = queue == 0 ? options_.buffers.quota : 0;
+    auto opened = XskSocket::Open(*umem_, socket);
+    if (!opened.ok()) return opened.status();
+    receivers_.push_back({*std::move(opened), 0});
+  }
+  return absl::OkStatus();
+}
+
+NetdevPort::~NetdevPort() {
+  attachment_.reset();
+  program_.ClearDevice(options_.ifindex);
+  for (uint32_t queue = 0; queue < receivers_.size(); ++queue) {
+    program_.ClearSocket(options_.first_socket + queue);
+  }
+  receivers_.clear();
+}
+
+uint32_t NetdevPort::Receive(FramePool& pool, Frame* out, uint32_t max) {
+  FrameArea& area = pool.area();
+  uint32_t count = 0;
+  for (Receiver& receiver : receivers_) {
+    const uint32_t fresh = receiver.socket->Receive(out + count, max - count);
+    receiver.filled -= fresh;
+    count += fresh;
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    // A veth hands over checksums its sender left to the device, and says nothing about it.
+    if (i + 1 < count) __builtin_prefetch(area.Data(out[i + 1].addr));
+    area.SetOwner(out[i].addr, FrameArea::kInHand);
+    FinishPartialChecksum(area.Data(out[i].addr), out[i].len);
+  }
+  return count;
+}
+
+void NetdevPort::Recycle(FramePool& pool) {
+  sender_->Recycle(pool);
+  const auto owner = static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options_.slot);
+  for (Receiver& receiver : receivers_) {
+    // In halves, so that the ring's indices are not written for every frame.
+    if (receiver.filled > fill_target_ / 2) continue;
+    uint64_t buffers[64];
+    const uint32_t wanted =
+        std::min({fill_target_ - receiver.filled, pool.available(), receiver.socket->FillRoom(),
+                  static_cast<uint32_t>(std::size(buffers))});
+    for (uint32_t i = 0; i < wanted; ++i) {
+      buffers[i] = pool.Take();
+      pool.area().SetOwner(buffers[i], owner);
+    }
+    receiver.socket->Fill(buffers, wanted);
+    receiver.filled += wanted;
+  }
+}
+
+std::vector<int> NetdevPort::WakeFds() const {
+  std::vector<int> fds;
+  for (const Receiver& receiver : receivers_) fds.push_back(receiver.socket->fd());
+  return fds;
+}
+
+PortArrivals NetdevPort::Arrivals() {
+  const vmqd_port_counters kernel = program_.Counters(options_.slot);
+  PortArrivals arrivals;
+  arrivals.pkts = kernel.received;
+  std::copy(std::begin(kernel.drops), std::end(kernel.drops), arrivals.drops.begin());
+  for (const Receiver& receiver : receivers_) {
+    const xdp_statistics socket = receiver.socket->Statistics();
+    arrivals.drops[VMQD_DROP_RX_RING_FULL] += socket.rx_ring_full;
+    arrivals.drops[VMQD_DROP_RX_NO_BUFFER] += socket.rx_dropped;
+  }
+  return arrivals;
+}
+
+std::vector<const XskSocket*> NetdevPort::Sockets() const {
+  std::vector<const XskSocket*> sockets;
+  for (const Receiver& receiver : receivers_) sockets.push_back(receiver.socket.get());
+  return sockets;
+}
+
+}  // namespace vmqd

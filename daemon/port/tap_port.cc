@@ -1,0 +1,162 @@
+#include "daemon/port/tap_port.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "daemon/net/checksum.h"
+#include "daemon/net/ethernet.h"
+
+namespace vmqd {
+namespace {
+
+constexpr uint64_t kNone = UINT64_MAX;
+constexpr uint32_t kUnusedFillRing = 16;  // every anchor has one; a tap never fills it
+
+void Add(std::atomic<uint64_t>& counter, uint64_t n) {
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(FrameArea& area, PortProgram& program,
+                                                       const Options& options) {
+  std::unique_ptr<TapPort> port(new TapPort(options));
+  port->buffers_.fill(kNone);
+  auto umem = Umem::Register(area, {kUnusedFillRing, options.buffers.quota});
+  if (!umem.ok()) return umem.status();
+  port->umem_ = *std::move(umem);
+  XskSocket::Options socket;
+  socket.device = options.device;
+  socket.tx_size = options.buffers.quota;
+  auto opened = XskSocket::Open(*port->umem_, socket);
+  if (!opened.ok()) return opened.status();
+  port->socket_ = *std::move(opened);
+  port->sender_ = std::make_unique<DeviceSender>(
+      *port->socket_, options.buffers.quota,
+      static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options.slot));
+  // The fence first: no frame slips through to the host stack while the socket is being opened.
+  if (absl::Status status = program.Fence(options.ifindex, options.device); !status.ok()) {
+    return status;
+  }
+  auto receiver =
+      PacketSocket::Open(options.ifindex, options.device, PacketSocket::Role::kDevice);
+  if (!receiver.ok()) return receiver.status();
+  port->receiver_ = *std::move(receiver);
+  return port;
+}
+
+uint32_t TapPort::Receive(FramePool& pool, Frame* out, uint32_t max) {
+  if (next_ == received_) ReceiveBatch(pool);
+  uint32_t count = 0;
+  while (next_ < received_ && count < max) {
+    const uint32_t before = next_;
+    const uint32_t made = Expand(pool, out + count, max - count);
+    count += made;
+    if (made == 0 && next_ == before) break;  // no buffer left; the rest waits
+  }
+  return count;
+}
+
+// Brings the receive buffers in hand to the front and adds fresh ones; returns how many there are.
+uint32_t TapPort::TopUpBuffers(FramePool& pool) {
+  const auto owner = static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options_.slot);
+  const uint32_t wanted = std::min(PacketSocket::kBatch, options_.buffers.fill);
+  auto end = std::remove(buffers_.begin(), buffers_.end(), kNone);
+  auto held = static_cast<uint32_t>(end - buffers_.begin());
+  while (held < wanted && pool.available() > 0) {
+    buffers_[held] = pool.Take();
+    pool.area().SetOwner(buffers_[held++], owner);
+  }
+  std::fill(buffers_.begin() + held, buffers_.end(), kNone);
+  return held;
+}
+
+void TapPort::ReceiveBatch(FramePool& pool) {
+  const uint32_t held = TopUpBuffers(pool);
+  std::array<uint8_t*, PacketSocket::kBatch> data;
+  for (uint32_t i = 0; i < held; ++i) {
+    data[i] = pool.area().Data(buffers_[i] + FrameArea::kHeadroom);
+  }
+  next_ = 0;
+  received_ = held == 0 ? 0
+                        : receiver_->Receive(data.data(), pool.area().max_frame_len(), held,
+                                             batch_.data());
+}
+
+uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
+  PacketSocket::Received& frame = batch_[next_];
+  if (!plan_ && frame.header.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+    plan_ = Segmentation::Plan({frame.data, frame.length}, frame.header);
+    segment_ = 0;
+    if (!plan_ || plan_->max_length() > pool.area().max_frame_len()) {
+      plan_.reset();
+      Drop(DropReason::kBAD_OFFLOAD);
+      return 0;
+    }
+  }
+  return plan_ ? ExpandSegments(pool, out, max) : ExpandPlain(out);
+}
+
+// The buffer the frame was received into goes on as it is.
+uint32_t TapPort::ExpandPlain(Frame* out) {
+  PacketSocket::Received& frame = batch_[next_];
+  if (frame.length > socket_->area().max_frame_len()) {
+    Drop(DropReason::kFRAME_TOO_LARGE);
+    return 0;
+  }
+  if ((frame.header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) &&
+      !CompleteChecksumAt(frame.data, frame.length, frame.header.csum_start,
+                          frame.header.csum_offset)) {
+    Drop(DropReason::kBAD_OFFLOAD);
+    return 0;
+  }
+  *out = {buffers_[next_] + FrameArea::kHeadroom, frame.length};
+  if (frame.tagged) {
+    // The kernel moved the tag out of the frame; put it back, so that the police sees what was sent.
+    PushVlanTag(frame.data, frame.tci);
+    out->addr -= kVlanTagLen;
+    out->len += kVlanTagLen;
+  }
+  socket_->area().SetOwner(out->addr, FrameArea::kInHand);
+  buffers_[next_++] = kNone;
+  return 1;
+}
+
+uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
+  const uint32_t count =
+      std::min({max, plan_->count() - segment_, pool.available()});
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
+    out[i] = {addr, plan_->Write(segment_ + i, pool.area().Data(addr))};
+    if (batch_[next_].tagged) {
+      PushVlanTag(pool.area().Data(addr), batch_[next_].tci);
+      out[i].addr -= kVlanTagLen;
+      out[i].len += kVlanTagLen;
+    }
+  }
+  segment_ += count;
+  if (segment_ == plan_->count()) {
+    Add(segments_added_, plan_->count() - 1);
+    plan_.reset();
+    ++next_;
+  }
+  return count;
+}
+
+void TapPort::Drop(DropReason reason) {
+  Add(drops_[static_cast<size_t>(reason)], 1);
+  ++next_;
+}
+
+PortArrivals TapPort::Arrivals() {
+  const PacketSocket::Statistics socket = receiver_->ReadStatistics();
+  PortArrivals arrivals;
+  arrivals.pkts = socket.received + segments_added_.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < kDropReasonCount; ++i) {
+    arrivals.drops[i] = drops_[i].load(std::memory_order_relaxed);
+  }
+  arrivals.drops[VMQD_DROP_RX_BACKLOG] += socket.dropped;
+  return arrivals;
+}
+
+}  // namespace vmqd
