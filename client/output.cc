@@ -1,0 +1,168 @@
+// See output.h.
+#include "client/output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "google/protobuf/util/json_util.h"
+#include "yaml-cpp/yaml.h"
+
+namespace vmqd::cli {
+namespace {
+
+bool BoldHeads() { return isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
+
+std::string WithoutTrailingBlanks(std::string line) {
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
+std::string Padded(const std::string& text, size_t width, Table::Align align) {
+  const std::string blanks(width - std::min(width, text.size()), ' ');
+  return align == Table::Align::kRight ? blanks + text : text + blanks;
+}
+
+// A string that every YAML reader takes for that string without quotes. MAC addresses are not: to
+// YAML 1.1 some of them are numbers to the base of sixty.
+bool IsPlainYaml(const std::string& text) {
+  if (text.empty() || !absl::ascii_isalpha(text[0])) return false;
+  for (const char* word : {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}) {
+    if (absl::EqualsIgnoreCase(text, word)) return false;
+  }
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '/' || c == '.';
+  });
+}
+
+void EmitYaml(const YAML::Node& node, YAML::Emitter& out) {
+  switch (node.Type()) {
+    case YAML::NodeType::Map:
+      out << (node.size() == 0 ? YAML::Flow : YAML::Block) << YAML::BeginMap;
+      for (const auto& entry : node) {
+        out << YAML::Key << entry.first.Scalar() << YAML::Value;
+        EmitYaml(entry.second, out);
+      }
+      out << YAML::EndMap;
+      return;
+    case YAML::NodeType::Sequence:
+      out << (node.size() == 0 ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
+      for (const auto& item : node) EmitYaml(item, out);
+      out << YAML::EndSeq;
+      return;
+    default:
+      // The parser tags what stood in quotes "!".
+      if (node.Tag() == "!" && !IsPlainYaml(node.Scalar())) out << YAML::DoubleQuoted;
+      out << node.Scalar();
+  }
+}
+
+}  // namespace
+
+void Table::AddRow(std::vector<std::string> cells) {
+  std::vector<std::vector<std::string>>& row = rows_.emplace_back();
+  for (const std::string& cell : cells) row.push_back(absl::StrSplit(cell, '\n'));
+}
+
+void Table::Print() const {
+  std::vector<size_t> widths;
+  for (const Column& column : columns_) widths.push_back(column.head.size());
+  for (const auto& row : rows_) {
+    for (size_t c = 0; c < row.size(); ++c) {
+      for (const std::string& line : row[c]) widths[c] = std::max(widths[c], line.size());
+    }
+  }
+  const auto compose = [&](const auto& cell_at) {
+    std::string line;
+    for (size_t c = 0; c < columns_.size(); ++c) {
+      absl::StrAppend(&line, c == 0 ? "" : "  ", Padded(cell_at(c), widths[c], columns_[c].align));
+    }
+    return WithoutTrailingBlanks(std::move(line));
+  };
+  const std::string heads = compose([&](size_t c) { return columns_[c].head; });
+  if (!heads.empty()) std::cout << (BoldHeads() ? "\033[1m" + heads + "\033[0m" : heads) << "\n";
+  for (const auto& row : rows_) {
+    size_t lines = 0;
+    for (const auto& cell : row) lines = std::max(lines, cell.size());
+    for (size_t i = 0; i < lines; ++i) {
+      std::cout << compose([&](size_t c) { return i < row[c].size() ? row[c][i] : std::string(); })
+                << "\n";
+    }
+  }
+}
+
+void PrintDetails(const std::vector<std::pair<std::string, std::string>>& rows) {
+  Table table({{""}, {""}});
+  for (const auto& [label, value] : rows) {
+    if (!value.empty()) table.AddRow({label, value});
+  }
+  table.Print();
+}
+
+std::string ToJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+  return json;
+}
+
+void PrintAs(const std::string& output, const std::string& json,
+             const std::function<void()>& table) {
+  if (output == "json") {
+    std::cout << json << (json.ends_with("\n") ? "" : "\n");
+  } else if (output == "yaml") {
+    YAML::Emitter out;
+    EmitYaml(YAML::Load(json), out);
+    std::cout << out.c_str() << "\n";
+  } else {
+    table();
+  }
+}
+
+void PrintAs(const std::string& output, const google::protobuf::Message& message,
+             const std::function<void()>& table) {
+  PrintAs(output, output == "table" ? "" : ToJson(message), table);
+}
+
+std::string Rate(double per_second) {
+  static constexpr const char* kUnits[] = {"", "k", "M", "G", "T"};
+  size_t unit = 0;
+  // 999.5 rounds to 1000, which is written 1.00k.
+  while (per_second >= 999.5 && unit + 1 < std::size(kUnits)) {
+    per_second /= 1000;
+    ++unit;
+  }
+  if (unit == 0 && (per_second == 0 || per_second >= 9.95)) {
+    return absl::StrFormat("%.0f", per_second);
+  }
+  if (unit == 0) return absl::StrFormat("%.1f", per_second);
+  const int decimals = per_second < 9.995 ? 2 : per_second < 99.95 ? 1 : 0;
+  return absl::StrFormat("%.*f%s", decimals, per_second, kUnits[unit]);
+}
+
+std::string EnumText(const std::string& name) {
+  if (name.empty() || absl::EndsWith(name, "_UNSPECIFIED")) return "-";
+  return absl::AsciiStrToLower(name);
+}
+
+std::string Effective(const std::string& requested, const std::string& effective,
+                      const std::string& reason) {
+  std::string text = effective;
+  if (requested != effective) absl::StrAppend(&text, ", asked for ", requested);
+  if (!reason.empty()) absl::StrAppend(&text, ": ", reason);
+  return text;
+}
+
+std::string YesNo(bool value) { return value ? "yes" : "no"; }
+
+}  // namespace vmqd::cli

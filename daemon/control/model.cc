@@ -1,0 +1,30 @@
+// Arithmetic of the counters in model.h. Any thread.
+#include "daemon/control/model.h"
+
+#include <numeric>
+
+namespace vmqd {
+
+Counters& Counters::operator+=(const Counters& other) {
+  in_pkts += other.in_pkts;
+  in_octets += other.in_octets;
+  in_forwarded_pkts += other.in_forwarded_pkts;
+  offered_pkts += other.offered_pkts;
+  out_pkts += other.out_pkts;
+  out_octets += other.out_octets;
+  for (size_t reason = 0; reason < kDropReasonCount; ++reason) {
+    in_drops[reason] += other.in_drops[reason];
+    out_drops[reason] += other.out_drops[reason];
+  }
+  return *this;
+}
+
+uint64_t Counters::InDiscards() const {
+  return std::accumulate(in_drops.begin(), in_drops.end(), uint64_t{0});
+}
+
+uint64_t Counters::OutDiscards() const {
+  return std::accumulate(out_drops.begin(), out_drops.end(), uint64_t{0});
+}
+
+}  // namespace vmqd

@@ -1,0 +1,190 @@
+// What the switch should be (the *Config structs) and what it is (the *Status structs), free of
+// protobuf and of kernel types. Values; any thread.
+#ifndef VMQD_DAEMON_CONTROL_MODEL_H_
+#define VMQD_DAEMON_CONTROL_MODEL_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/net/drop_reason.h"
+#include "daemon/net/mac_address.h"
+
+namespace vmqd {
+
+enum class XdpMode { kNative, kGeneric, kAuto };
+enum class Steering { kSoftware, kExternal };
+enum class WakeMode { kAdaptive, kPoll, kInterrupt };
+enum class PortKind { kTap, kNetdev, kVeth, kHost };
+enum class OperStatus { kUp, kDown, kFaulted };
+
+inline constexpr uint32_t kDefaultBuffersPerQueue = 16384;
+inline constexpr uint32_t kMinBuffersPerQueue = 2048;
+inline constexpr uint32_t kMaxBuffersPerQueue = 131072;
+inline constexpr uint32_t kDefaultWeight = 100;
+inline constexpr size_t kMaxMacsPerPort = 64;
+
+struct UplinkConfig {
+  std::string id;  // "eth0", without the collection
+  std::string device;
+  XdpMode xdp_mode = XdpMode::kNative;
+  Steering steering = Steering::kSoftware;
+  WakeMode wake_mode = WakeMode::kAdaptive;
+  uint32_t queues = 0;  // 0: all the device has
+  uint32_t buffers_per_queue = kDefaultBuffersPerQueue;
+};
+
+struct PortConfig {
+  std::string id;
+  std::string uplink;  // id; empty: the only one
+  PortKind kind = PortKind::kTap;
+  std::string device;
+  std::string peer_device;
+  std::vector<MacAddress> macs;
+  uint32_t vlan = 0;
+  uint32_t weight = kDefaultWeight;
+  std::optional<uint32_t> queue;
+  bool trusted = false;
+  bool disabled = false;
+  uint32_t mtu = 0;  // 0: the uplink's
+};
+
+// The mutable fields of a port; absent means unchanged.
+struct PortPatch {
+  std::optional<std::vector<MacAddress>> macs;
+  std::optional<uint32_t> vlan;
+  std::optional<uint32_t> weight;
+  std::optional<bool> trusted;
+  std::optional<bool> disabled;
+  std::optional<uint32_t> mtu;
+};
+
+using DropCounts = std::array<uint64_t, kDropReasonCount>;
+
+// As vmqd.v1.Counters, whose comments hold.
+struct Counters {
+  uint64_t in_pkts = 0;
+  uint64_t in_octets = 0;
+  uint64_t in_forwarded_pkts = 0;
+  uint64_t offered_pkts = 0;
+  uint64_t out_pkts = 0;
+  uint64_t out_octets = 0;
+  DropCounts in_drops{};
+  DropCounts out_drops{};
+
+  Counters& operator+=(const Counters& other);
+  uint64_t InDiscards() const;
+  uint64_t OutDiscards() const;
+};
+
+struct Rates {
+  double in_pps = 0;
+  double out_pps = 0;
+  double in_bps = 0;
+  double out_bps = 0;
+};
+
+struct SocketStatus {
+  std::string role;  // "default", "vm", "port"
+  uint32_t queue = 0;
+  uint32_t rx_ring_size = 0;
+  uint32_t tx_ring_size = 0;
+  bool zero_copy = false;
+  uint64_t rx_dropped = 0;
+  uint64_t rx_invalid_descs = 0;
+  uint64_t tx_invalid_descs = 0;
+  uint64_t rx_ring_full = 0;
+  uint64_t rx_fill_ring_empty_descs = 0;
+  uint64_t tx_ring_empty_descs = 0;
+  uint64_t tx_kicks = 0;
+  uint64_t tx_completions = 0;
+};
+
+// `reason` explains the pair (requested, effective) where they differ, or why oper is not kUp.
+struct UplinkStatus {
+  UplinkConfig config;
+  OperStatus oper = OperStatus::kUp;
+  std::string oper_reason;
+  XdpMode xdp_mode = XdpMode::kNative;
+  std::string xdp_mode_reason;
+  Steering steering = Steering::kSoftware;
+  std::string steering_reason;
+  WakeMode wake_mode = WakeMode::kAdaptive;
+  std::string wake_mode_reason;
+  uint32_t queues = 0;
+  bool zero_copy = false;
+  std::string zero_copy_reason;
+  MacAddress mac;
+  uint32_t mtu = 0;
+  uint32_t max_frame_len = 0;
+  int numa_node = -1;
+  uint32_t port_count = 0;
+  Counters counters;
+  Rates rates;
+  uint64_t to_host_pkts = 0;
+  uint64_t misplaced_pkts = 0;
+  std::vector<std::string> changed_settings;
+};
+
+struct QueueFilter {
+  std::string port;  // id
+  MacAddress mac;
+  uint32_t vlan = 0;
+};
+
+struct QueueStatus {
+  std::string uplink;  // id
+  uint32_t queue = 0;
+  int cpu = 0;
+  int numa_node = -1;
+  std::vector<QueueFilter> filters;
+  bool default_queue = false;
+  bool dedicated = false;
+  bool zero_copy = false;
+  WakeMode wake_mode = WakeMode::kAdaptive;
+  std::string wake_mode_reason;
+  std::string napi;
+  double busy_percent = 0;
+  Rates rates;
+  uint64_t in_pkts = 0;
+  uint64_t out_pkts = 0;
+  uint64_t drops = 0;
+  uint64_t misplaced_pkts = 0;
+  uint64_t wakeups = 0;
+  uint32_t buffers = 0;
+  uint32_t buffers_free = 0;
+  uint32_t buffers_reserved = 0;
+  std::vector<SocketStatus> sockets;
+};
+
+struct PortStatus {
+  PortConfig config;  // uplink and device filled in
+  OperStatus oper = OperStatus::kUp;
+  std::string oper_reason;
+  uint32_t queue = 0;
+  std::string queue_reason;
+  uint32_t mtu = 0;
+  std::vector<MacAddress> macs;
+  int cpu = 0;
+  Counters counters;
+  Rates rates;
+  std::vector<SocketStatus> sockets;
+  std::vector<std::string> changed_settings;
+};
+
+struct SwitchStatus {
+  std::string version;
+  std::string processor_set;
+  uint32_t uplink_count = 0;
+  uint32_t port_count = 0;
+  uint32_t worker_count = 0;
+  Counters counters;
+  uint64_t replicated_pkts = 0;
+  uint64_t uptime_seconds = 0;
+};
+
+}  // namespace vmqd
+
+#endif  // VMQD_DAEMON_CONTROL_MODEL_H_

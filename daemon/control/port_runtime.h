@@ -1,0 +1,107 @@
+// PortRuntime: a port as it runs: its device, its place, its sockets and counters. The Switch owns it
+// and calls it under its mutex.
+#ifndef VMQD_DAEMON_CONTROL_PORT_RUNTIME_H_
+#define VMQD_DAEMON_CONTROL_PORT_RUNTIME_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/control/model.h"
+#include "daemon/control/uplink_runtime.h"
+#include "daemon/datapath/topology.h"
+#include "daemon/port/port.h"
+#include "daemon/vmq/placement.h"
+#include "daemon/xdp/link.h"
+#include "daemon/xdp/program.h"
+
+namespace vmqd {
+
+// Whether the device of this kind is made, and deleted, by vmqd.
+inline bool MakesDevice(PortKind kind) { return kind != PortKind::kNetdev; }
+
+// The places a port takes in tables that are fixed when it is added.
+struct PortPlace {
+  uint64_t serial = 0;
+  uint32_t slot = 0;
+  uint32_t first_socket = 0;  // of port_sockets
+  Placement placement;
+};
+
+class PortRuntime {
+ public:
+  // Buffers for one more port on a queue that has `ports` already and `available` not set aside: many
+  // for the first ports, few for the hundredth. ResourceExhausted when not even the least fits.
+  static absl::StatusOr<PortBuffers> BuffersFor(uint32_t ports, uint32_t available);
+
+  // Makes or finds the device, opens the sockets and has the device's frames come to them. Nothing
+  // arrives from the uplink before Connect. Everything is undone on error.
+  static absl::StatusOr<std::unique_ptr<PortRuntime>> Open(const PortConfig& config,
+                                                           const PortPlace& place,
+                                                           UplinkRuntime& uplink,
+                                                           PortProgram& program);
+  // Closes, then gives back the buffers its rings held, and deletes the device if vmqd made it.
+  ~PortRuntime();
+
+  // Claims the port's filters: from now on its frames come to its socket.
+  absl::Status Connect();
+  void Disconnect();
+  // No worker may use the port any more. Ends all arrivals; returns its counters for good, in which
+  // frames that still lay in a ring are dropped as PORT_GONE.
+  Counters Close();
+
+  // Applies new MACs, VLAN and so on to filters and the snapshot's entry. On error nothing changed.
+  absl::Status Reconfigure(const PortConfig& config);
+
+  const PortConfig& config() const { return config_; }
+  const std::vector<MacAddress>& macs() const { return config_.macs; }
+  const Link& link() const { return link_; }
+  const PortPlace& place() const { return place_; }
+  UplinkRuntime& uplink() const { return uplink_; }
+  uint32_t socket_count() const { return link_.queues; }
+
+  PortEntry Entry();
+  PortStatus Status() const;
+  void OnLink(bool up, bool carrier);
+  void OnRemoved();
+  void Sample(double seconds);
+
+ private:
+  PortRuntime(const PortConfig& config, const PortPlace& place, UplinkRuntime& uplink)
+      : config_(config), place_(place), uplink_(uplink) {}
+  absl::Status OpenDevice();
+  absl::Status MakePeer();
+  absl::Status OpenSockets(PortProgram& program);
+  absl::Status WatchSockets();
+  QueueRuntime& home() const { return uplink_.queues()[place_.placement.queue]; }
+  uint32_t EffectiveMtu() const;
+  void DrainVmSocket();
+  Counters CountersNow() const;
+
+  PortConfig config_;
+  const PortPlace place_;
+  UplinkRuntime& uplink_;
+  Link link_;
+  bool device_made_ = false;
+  bool gone_ = false;
+  bool reserved_ = false;
+  bool connected_ = false;
+  std::atomic<bool> link_up_{false};
+  PortBuffers buffers_{};
+  std::unique_ptr<XskSocket> vm_socket_;
+  std::unique_ptr<Port> port_;
+  PortTurnState state_;
+  std::vector<std::unique_ptr<FrameCounters>> counters_;  // by worker
+  uint64_t drained_ = 0;  // frames found in the VM socket when it was closed
+  bool closed_ = false;
+  RateSample sample_;
+  Rates rates_;
+};
+
+}  // namespace vmqd
+
+#endif  // VMQD_DAEMON_CONTROL_PORT_RUNTIME_H_

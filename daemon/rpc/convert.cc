@@ -1,0 +1,224 @@
+// See convert.h. The enums are mapped by switches without default, so that the compiler names the
+// place where a new value is missing.
+#include "daemon/rpc/convert.h"
+
+#include "daemon/rpc/name.h"
+
+namespace vmqd::rpc {
+namespace {
+
+v1::XdpMode XdpModeOf(XdpMode mode) {
+  switch (mode) {
+    case XdpMode::kNative:
+      return v1::NATIVE;
+    case XdpMode::kGeneric:
+      return v1::GENERIC;
+    case XdpMode::kAuto:
+      return v1::AUTO;
+  }
+  return v1::XDP_MODE_UNSPECIFIED;
+}
+
+v1::Steering SteeringOf(Steering steering) {
+  switch (steering) {
+    case Steering::kSoftware:
+      return v1::SOFTWARE;
+    case Steering::kExternal:
+      return v1::EXTERNAL;
+  }
+  return v1::STEERING_UNSPECIFIED;
+}
+
+v1::WakeMode WakeModeOf(WakeMode mode) {
+  switch (mode) {
+    case WakeMode::kAdaptive:
+      return v1::ADAPTIVE;
+    case WakeMode::kPoll:
+      return v1::POLL;
+    case WakeMode::kInterrupt:
+      return v1::INTERRUPT;
+  }
+  return v1::WAKE_MODE_UNSPECIFIED;
+}
+
+v1::PortKind PortKindOf(PortKind kind) {
+  switch (kind) {
+    case PortKind::kTap:
+      return v1::TAP;
+    case PortKind::kNetdev:
+      return v1::NETDEV;
+    case PortKind::kVeth:
+      return v1::VETH;
+    case PortKind::kHost:
+      return v1::HOST;
+  }
+  return v1::PORT_KIND_UNSPECIFIED;
+}
+
+v1::OperStatus OperStatusOf(OperStatus status) {
+  switch (status) {
+    case OperStatus::kUp:
+      return v1::UP;
+    case OperStatus::kDown:
+      return v1::DOWN;
+    case OperStatus::kFaulted:
+      return v1::FAULTED;
+  }
+  return v1::OPER_STATUS_UNSPECIFIED;
+}
+
+void DropsToProto(const DropCounts& counts,
+                  google::protobuf::RepeatedPtrField<v1::DropCount>* drops) {
+  for (size_t reason = 0; reason < kDropReasonCount; ++reason) {
+    if (counts[reason] == 0) continue;
+    v1::DropCount* drop = drops->Add();
+    drop->set_reason(std::string(DropReasonName(static_cast<DropReason>(reason))));
+    drop->set_pkts(counts[reason]);
+  }
+}
+
+void ToProto(const Counters& counters, v1::Counters* out) {
+  out->set_in_pkts(counters.in_pkts);
+  out->set_in_octets(counters.in_octets);
+  out->set_in_forwarded_pkts(counters.in_forwarded_pkts);
+  out->set_in_discards(counters.InDiscards());
+  out->set_offered_pkts(counters.offered_pkts);
+  out->set_out_pkts(counters.out_pkts);
+  out->set_out_octets(counters.out_octets);
+  out->set_out_discards(counters.OutDiscards());
+  DropsToProto(counters.in_drops, out->mutable_in_drops());
+  DropsToProto(counters.out_drops, out->mutable_out_drops());
+}
+
+void ToProto(const Rates& rates, v1::Rates* out) {
+  out->set_in_pps(rates.in_pps);
+  out->set_out_pps(rates.out_pps);
+  out->set_in_bps(rates.in_bps);
+  out->set_out_bps(rates.out_bps);
+}
+
+void ToProto(const std::vector<SocketStatus>& sockets,
+             google::protobuf::RepeatedPtrField<v1::SocketStatistics>* out) {
+  for (const SocketStatus& socket : sockets) {
+    v1::SocketStatistics* statistics = out->Add();
+    statistics->set_role(socket.role);
+    statistics->set_queue(socket.queue);
+    statistics->set_rx_ring_size(socket.rx_ring_size);
+    statistics->set_tx_ring_size(socket.tx_ring_size);
+    statistics->set_zero_copy(socket.zero_copy);
+    statistics->set_rx_dropped(socket.rx_dropped);
+    statistics->set_rx_invalid_descs(socket.rx_invalid_descs);
+    statistics->set_tx_invalid_descs(socket.tx_invalid_descs);
+    statistics->set_rx_ring_full(socket.rx_ring_full);
+    statistics->set_rx_fill_ring_empty_descs(socket.rx_fill_ring_empty_descs);
+    statistics->set_tx_ring_empty_descs(socket.tx_ring_empty_descs);
+    statistics->set_tx_kicks(socket.tx_kicks);
+    statistics->set_tx_completions(socket.tx_completions);
+  }
+}
+
+void ConfigToProto(const PortConfig& config, v1::Port* port) {
+  port->set_name(PortName(config.id));
+  port->set_uplink(UplinkName(config.uplink));
+  port->set_kind(PortKindOf(config.kind));
+  port->set_device(config.device);
+  port->set_peer_device(config.peer_device);
+  for (const MacAddress& mac : config.macs) port->add_macs(mac.ToString());
+  port->set_vlan(config.vlan);
+  port->set_weight(config.weight);
+  if (config.queue.has_value()) port->set_queue(*config.queue);
+  port->set_trusted(config.trusted);
+  port->set_disabled(config.disabled);
+  port->set_mtu(config.mtu);
+}
+
+}  // namespace
+
+void ToProto(const UplinkStatus& status, v1::Uplink* uplink) {
+  uplink->set_name(UplinkName(status.config.id));
+  uplink->set_device(status.config.device);
+  uplink->set_xdp_mode(XdpModeOf(status.config.xdp_mode));
+  uplink->set_steering(SteeringOf(status.config.steering));
+  uplink->set_wake_mode(WakeModeOf(status.config.wake_mode));
+  uplink->set_queues(status.config.queues);
+  uplink->set_buffers_per_queue(status.config.buffers_per_queue);
+  uplink->set_oper_status(OperStatusOf(status.oper));
+  uplink->set_oper_reason(status.oper_reason);
+  uplink->set_effective_xdp_mode(XdpModeOf(status.xdp_mode));
+  uplink->set_effective_xdp_mode_reason(status.xdp_mode_reason);
+  uplink->set_effective_steering(SteeringOf(status.steering));
+  uplink->set_effective_steering_reason(status.steering_reason);
+  uplink->set_effective_wake_mode(WakeModeOf(status.wake_mode));
+  uplink->set_effective_wake_mode_reason(status.wake_mode_reason);
+  uplink->set_effective_queues(status.queues);
+  uplink->set_zero_copy(status.zero_copy);
+  uplink->set_zero_copy_reason(status.zero_copy_reason);
+  uplink->set_mac(status.mac.ToString());
+  uplink->set_mtu(status.mtu);
+  uplink->set_max_frame_len(status.max_frame_len);
+  uplink->set_numa_node(status.numa_node);
+  uplink->set_port_count(status.port_count);
+  ToProto(status.counters, uplink->mutable_counters());
+  ToProto(status.rates, uplink->mutable_rates());
+  uplink->set_to_host_pkts(status.to_host_pkts);
+  uplink->set_misplaced_pkts(status.misplaced_pkts);
+  for (const std::string& setting : status.changed_settings) uplink->add_changed_settings(setting);
+}
+
+void ToProto(const QueueStatus& status, v1::Queue* queue) {
+  queue->set_name(QueueName(status.uplink, status.queue));
+  queue->set_queue(status.queue);
+  queue->set_cpu(status.cpu);
+  queue->set_numa_node(status.numa_node);
+  for (const QueueFilter& filter : status.filters) {
+    v1::QueueFilter* out = queue->add_filters();
+    out->set_port(PortName(filter.port));
+    out->set_mac(filter.mac.ToString());
+    out->set_vlan(filter.vlan);
+  }
+  queue->set_default_queue(status.default_queue);
+  queue->set_dedicated(status.dedicated);
+  queue->set_zero_copy(status.zero_copy);
+  queue->set_wake_mode(WakeModeOf(status.wake_mode));
+  queue->set_wake_mode_reason(status.wake_mode_reason);
+  queue->set_napi(status.napi);
+  queue->set_busy_percent(status.busy_percent);
+  ToProto(status.rates, queue->mutable_rates());
+  queue->set_in_pkts(status.in_pkts);
+  queue->set_out_pkts(status.out_pkts);
+  queue->set_drops(status.drops);
+  queue->set_misplaced_pkts(status.misplaced_pkts);
+  queue->set_wakeups(status.wakeups);
+  queue->set_buffers(status.buffers);
+  queue->set_buffers_free(status.buffers_free);
+  queue->set_buffers_reserved(status.buffers_reserved);
+  ToProto(status.sockets, queue->mutable_sockets());
+}
+
+void ToProto(const PortStatus& status, v1::Port* port) {
+  ConfigToProto(status.config, port);
+  port->set_oper_status(OperStatusOf(status.oper));
+  port->set_oper_reason(status.oper_reason);
+  port->set_effective_queue(status.queue);
+  port->set_effective_queue_reason(status.queue_reason);
+  port->set_effective_mtu(status.mtu);
+  for (const MacAddress& mac : status.macs) port->add_effective_macs(mac.ToString());
+  port->set_cpu(status.cpu);
+  ToProto(status.counters, port->mutable_counters());
+  ToProto(status.rates, port->mutable_rates());
+  ToProto(status.sockets, port->mutable_sockets());
+  for (const std::string& setting : status.changed_settings) port->add_changed_settings(setting);
+}
+
+void ToProto(const SwitchStatus& status, v1::Switch* sw) {
+  sw->set_version(status.version);
+  sw->set_processor_set(status.processor_set);
+  sw->set_uplink_count(status.uplink_count);
+  sw->set_port_count(status.port_count);
+  sw->set_worker_count(status.worker_count);
+  ToProto(status.counters, sw->mutable_counters());
+  sw->set_replicated_pkts(status.replicated_pkts);
+  sw->set_uptime_seconds(status.uptime_seconds);
+}
+
+}  // namespace vmqd::rpc
