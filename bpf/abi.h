@@ -19,42 +19,42 @@
 // Every reason for which a frame is not delivered: X(ENUMERATOR, "name", "what happened").
 // The name is what API, CLI, metrics and documentation say. A reason is counted where the frame is
 // lost; which scope it is counted under is written in daemon/README.md.
-#define VMQD_DROP_REASONS(X)                                                                      \
-  X(RUNT, "runt", "shorter than an Ethernet header")                                              \
-  X(TRUNCATED_TAG, "truncated_tag", "announces a VLAN tag but ends inside it")                    \
-  X(FRAME_TOO_LARGE, "frame_too_large", "longer than one AF_XDP buffer holds")                    \
-  X(NO_SOCKET, "no_socket", "the AF_XDP socket it belongs to is not open")                        \
-  X(RX_RING_FULL, "rx_ring_full", "the receive ring of its AF_XDP socket was full")               \
-  X(RX_NO_BUFFER, "rx_no_buffer", "the kernel had no fill buffer for it")                         \
-  X(RX_BACKLOG, "rx_backlog", "the packet socket it arrives on was full")                         \
-  X(RESERVED_MULTICAST, "reserved_multicast", "sent by a VM to 01:80:c2:00:00:0x")                \
-  X(SPOOFED_SOURCE, "spoofed_source", "source MAC is not one of the port's")                      \
-  X(TAG_NOT_ALLOWED, "tag_not_allowed", "carries a VLAN tag on an access port")                   \
-  X(BAD_OFFLOAD, "bad_offload", "offload request that contradicts the frame")                     \
-  X(PORT_DISABLED, "port_disabled", "the port is administratively down")                          \
-  X(NO_DESTINATION, "no_destination", "nobody on this switch takes it")                           \
-  X(HAIRPIN, "hairpin", "its destination is the port that sent it")                               \
-  X(MTU_EXCEEDED, "mtu_exceeded", "longer than the MTU of where it goes")                         \
-  X(NO_BUFFER, "no_buffer", "the worker had no free buffer for its copy")                         \
-  X(HANDOVER_FULL, "handover_full", "the other worker's hand-over ring was full")                 \
-  X(PORT_GONE, "port_gone", "its port was removed while it was on its way")                       \
-  X(PORT_DOWN, "port_down", "the port's device has no link")                                      \
-  X(PORT_FULL, "port_full", "the receiver does not keep up")                                      \
-  X(UPLINK_DOWN, "uplink_down", "the uplink has no link")                                         \
-  X(UPLINK_FULL, "uplink_full", "the uplink's transmit queue was full")                           \
+#define VMQD_DROP_REASONS(X)                                                        \
+  X(RUNT, "runt", "shorter than an Ethernet header")                                \
+  X(TRUNCATED_TAG, "truncated_tag", "announces a VLAN tag but ends inside it")      \
+  X(FRAME_TOO_LARGE, "frame_too_large", "longer than one AF_XDP buffer holds")      \
+  X(NO_SOCKET, "no_socket", "the AF_XDP socket it belongs to is not open")          \
+  X(RX_RING_FULL, "rx_ring_full", "the receive ring of its AF_XDP socket was full") \
+  X(RX_NO_BUFFER, "rx_no_buffer", "the kernel had no fill buffer for it")           \
+  X(RX_BACKLOG, "rx_backlog", "the packet socket it arrives on was full")           \
+  X(RESERVED_MULTICAST, "reserved_multicast", "sent by a VM to 01:80:c2:00:00:0x")  \
+  X(SPOOFED_SOURCE, "spoofed_source", "source MAC is not one of the port's")        \
+  X(TAG_NOT_ALLOWED, "tag_not_allowed", "carries a VLAN tag on an access port")     \
+  X(BAD_OFFLOAD, "bad_offload", "offload request that contradicts the frame")       \
+  X(PORT_DISABLED, "port_disabled", "the port is administratively down")            \
+  X(NO_DESTINATION, "no_destination", "nobody on this switch takes it")             \
+  X(HAIRPIN, "hairpin", "its destination is the port that sent it")                 \
+  X(MTU_EXCEEDED, "mtu_exceeded", "longer than the MTU of where it goes")           \
+  X(NO_BUFFER, "no_buffer", "the worker had no free buffer for its copy")           \
+  X(HANDOVER_FULL, "handover_full", "the other worker's hand-over ring was full")   \
+  X(PORT_GONE, "port_gone", "its port was removed while it was on its way")         \
+  X(PORT_DOWN, "port_down", "the port's device has no link")                        \
+  X(PORT_FULL, "port_full", "the receiver does not keep up")                        \
+  X(UPLINK_DOWN, "uplink_down", "the uplink has no link")                           \
+  X(UPLINK_FULL, "uplink_full", "the uplink's transmit queue was full")             \
   X(DEVICE_REFUSED, "device_refused", "the device's driver refused it on transmit")
 
 enum vmqd_drop_reason {
 #define X(id, name, text) VMQD_DROP_##id,
   VMQD_DROP_REASONS(X)
 #undef X
-  VMQD_DROP_COUNT
+      VMQD_DROP_COUNT
 };
 
 enum {
-  VMQD_MAX_QUEUES = 64,    // hardware queues of one uplink
-  VMQD_MAX_PORTS = 4096,   // ports of the switch; also the slots of vm_sockets
-  VMQD_MAX_FILTERS = 16384,  // (MAC, VLAN) filters of one uplink
+  VMQD_MAX_QUEUES = 64,       // hardware queues of one uplink
+  VMQD_MAX_PORTS = 4096,      // ports of the switch; also the slots of vm_sockets
+  VMQD_MAX_FILTERS = 16384,   // (MAC, VLAN) filters of one uplink
   VMQD_MAX_PORT_QUEUES = 16,  // receive queues of one netdev port
 };
 
@@ -88,8 +88,9 @@ struct vmqd_port_device {
   __u32 slot;    // index into port_counters; socket of receive queue q is port_sockets[first + q]
   __u32 first;   // first index into port_sockets
   __u32 queues;  // how many receive queues have a socket
+  __u32 max_frame_len;  // longest frame that fits a buffer of its sockets
 };
-VMQD_ABI_ASSERT(sizeof(struct vmqd_port_device) == 12, "port device is 12 bytes");
+VMQD_ABI_ASSERT(sizeof(struct vmqd_port_device) == 16, "port device is 16 bytes");
 
 // Counters of one netdev port, one struct per CPU. received = to_switch + sum(drops).
 struct vmqd_port_counters {

@@ -15,9 +15,6 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-// Set before the program is loaded. Longest frame that fits one AF_XDP buffer.
-const volatile __u32 max_frame_len = 1792;
-
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, VMQD_MAX_PORTS);
@@ -39,11 +36,6 @@ struct {
   __type(value, struct vmqd_port_counters);
 } port_counters SEC(".maps");
 
-static __always_inline int drop(struct vmqd_port_counters* counters, __u32 reason) {
-  counters->drops[reason]++;
-  return XDP_DROP;
-}
-
 SEC("xdp.frags")
 int vmqd_port(struct xdp_md* ctx) {
   __u32 ifindex = ctx->ingress_ifindex;
@@ -57,18 +49,18 @@ int vmqd_port(struct xdp_md* ctx) {
   if (!counters) return XDP_DROP;
   counters->received++;
   reason = vmqd_parse(ctx, &headers);
-  if (reason >= 0) return drop(counters, reason);
-  if (vmqd_is_reserved(headers.eth)) return drop(counters, VMQD_DROP_RESERVED_MULTICAST);
-  if (bpf_xdp_get_buff_len(ctx) > max_frame_len) return drop(counters, VMQD_DROP_FRAME_TOO_LARGE);
+  if (reason == VMQD_DROP_RUNT) return VMQD_DROP(counters, VMQD_DROP_RUNT);
+  if (reason >= 0) return VMQD_DROP(counters, VMQD_DROP_TRUNCATED_TAG);
+  if (vmqd_is_reserved(headers.eth)) return VMQD_DROP(counters, VMQD_DROP_RESERVED_MULTICAST);
+  if (bpf_xdp_get_buff_len(ctx) > device->max_frame_len)
+    return VMQD_DROP(counters, VMQD_DROP_FRAME_TOO_LARGE);
   if (ctx->rx_queue_index >= device->queues ||
       bpf_redirect_map(&port_sockets, device->first + ctx->rx_queue_index, XDP_DROP) !=
           XDP_REDIRECT)
-    return drop(counters, VMQD_DROP_NO_SOCKET);
+    return VMQD_DROP(counters, VMQD_DROP_NO_SOCKET);
   counters->to_switch++;
   return XDP_REDIRECT;
 }
 
 SEC("tc")
-int vmqd_fence(struct __sk_buff* skb) {
-  return TC_ACT_SHOT;
-}
+int vmqd_fence(struct __sk_buff* skb) { return TC_ACT_SHOT; }

@@ -47,11 +47,6 @@ struct {
   __type(value, struct vmqd_uplink_counters);
 } uplink_counters SEC(".maps");
 
-static __always_inline int drop(struct vmqd_uplink_counters* counters, __u32 reason) {
-  counters->drops[reason]++;
-  return XDP_DROP;
-}
-
 // A VM's frame: into its own socket at home, into the queue's default socket anywhere else. When
 // the socket is not open the map look-up fails and the fallback action, XDP_DROP, is returned: what
 // belongs to a VM never reaches the host stack.
@@ -60,7 +55,8 @@ static __always_inline int to_vm(struct xdp_md* ctx, struct vmqd_uplink_counters
   __u32 queue = ctx->rx_queue_index;
   int verdict;
 
-  if (bpf_xdp_get_buff_len(ctx) > max_frame_len) return drop(counters, VMQD_DROP_FRAME_TOO_LARGE);
+  if (bpf_xdp_get_buff_len(ctx) > max_frame_len)
+    return VMQD_DROP(counters, VMQD_DROP_FRAME_TOO_LARGE);
   if (filter->home_queue == queue) {
     verdict = bpf_redirect_map(&vm_sockets, filter->slot, XDP_DROP);
     if (verdict == XDP_REDIRECT) counters->to_vm++;
@@ -68,7 +64,7 @@ static __always_inline int to_vm(struct xdp_md* ctx, struct vmqd_uplink_counters
     verdict = bpf_redirect_map(&queue_sockets, queue, XDP_DROP);
     if (verdict == XDP_REDIRECT) counters->misplaced++;
   }
-  return verdict == XDP_REDIRECT ? verdict : drop(counters, VMQD_DROP_NO_SOCKET);
+  return verdict == XDP_REDIRECT ? verdict : VMQD_DROP(counters, VMQD_DROP_NO_SOCKET);
 }
 
 SEC("xdp.frags")
@@ -83,7 +79,8 @@ int vmqd_uplink(struct xdp_md* ctx) {
   if (!counters) return XDP_ABORTED;  // cannot happen: the array has entry 0
   counters->received++;
   reason = vmqd_parse(ctx, &headers);
-  if (reason >= 0) return drop(counters, reason);
+  if (reason == VMQD_DROP_RUNT) return VMQD_DROP(counters, VMQD_DROP_RUNT);
+  if (reason >= 0) return VMQD_DROP(counters, VMQD_DROP_TRUNCATED_TAG);
   if (vmqd_is_multicast(headers.eth) && !vmqd_is_reserved(headers.eth)) {
     counters->flooded++;
     return XDP_PASS;

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "bpf/libbpf.h"
 #include "daemon/control/switch.h"
 #include "daemon/rpc/server.h"
@@ -46,7 +47,7 @@ void StartLogging(const std::string& level) {
   libbpf_set_print([](libbpf_print_level, const char* format, va_list arguments) {
     char text[512];
     vsnprintf(text, sizeof(text), format, arguments);
-    spdlog::debug("libbpf: {}", text);
+    spdlog::trace("{}", std::string(absl::StripTrailingAsciiWhitespace(text)));
     return 0;
   });
 }
@@ -106,8 +107,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--group", flags.group, "group that may use the unix socket")
       ->capture_default_str();
-  app.add_option("--processor-set", flags.processor_set,
-                 "CPUs that workers are dealt to, e.g. 1-3,6 (default: all but 0 if more than two)");
+  app.add_option(
+      "--processor-set", flags.processor_set,
+      "CPUs that workers are dealt to, e.g. 1-3,6 (default: all but 0 if more than two)");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warning or error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}))
       ->capture_default_str();

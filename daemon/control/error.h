@@ -11,9 +11,9 @@
 
 namespace vmqd {
 
-// `reason` is UPPER_SNAKE_CASE and never changes once published; `field` is the path of the field at
-// fault as the API spells it ("port.macs[0]"), empty where no single field is; `message` names the
-// value and what would do.
+// `reason` is UPPER_SNAKE_CASE and never changes once published; `field` is the path of the field
+// at fault as the API spells it ("port.macs[0]"), empty where no single field is; `message` names
+// the value and what would do.
 absl::Status Refuse(absl::StatusCode code, std::string_view reason, std::string_view field,
                     std::string_view message);
 

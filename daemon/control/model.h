@@ -156,6 +156,7 @@ struct QueueStatus {
   uint32_t buffers = 0;
   uint32_t buffers_free = 0;
   uint32_t buffers_reserved = 0;
+  int32_t buffers_in_flight = 0;
   std::vector<SocketStatus> sockets;
 };
 

@@ -14,7 +14,7 @@ namespace vmqd {
 namespace {
 
 // Step by step what a further port gets, and for how many ports of a queue. With the default of
-// 16384 buffers the steps end at port 58, after which 20 more get the least.
+// 16384 buffers the steps end at port 58, after which some 18 more get the least.
 struct BufferStep {
   uint32_t until;  // ports
   PortBuffers buffers;
@@ -24,7 +24,7 @@ constexpr std::array<BufferStep, 6> kBufferSteps = {{
     {2, {512, 256, 256}},
     {6, {256, 128, 128}},
     {18, {128, 64, 64}},
-    {58, {64, 32, 32}},
+    {58, {64, 16, 32}},
     {UINT32_MAX, {32, 16, 16}},
 }};
 
@@ -67,6 +67,11 @@ absl::StatusOr<std::unique_ptr<PortRuntime>> PortRuntime::Open(const PortConfig&
 absl::Status PortRuntime::OpenDevice() {
   config_.uplink = uplink_.config().id;
   absl::Status made = absl::OkStatus();
+  if (!config_.peer_device.empty() && FindLink(config_.peer_device).ok()) {
+    return Refuse(absl::StatusCode::kAlreadyExists, "DEVICE_EXISTS", "port.peer_device",
+                  absl::StrCat("there is a network device '", config_.peer_device,
+                               "' already; choose another name, or 'ip link del' it first"));
+  }
   switch (config_.kind) {
     case PortKind::kTap:
       made = CreateTap(config_.device, EffectiveMtu());
@@ -78,6 +83,9 @@ absl::Status PortRuntime::OpenDevice() {
       break;
     case PortKind::kNetdev:
       break;
+  }
+  if (absl::IsAlreadyExists(made)) {
+    return Refuse(made.code(), "DEVICE_EXISTS", "port.device", std::string(made.message()));
   }
   if (!made.ok()) return DeviceError(made, "port.device");
   device_made_ = MakesDevice(config_.kind);
@@ -107,8 +115,7 @@ absl::Status PortRuntime::MakePeer() {
 }
 
 uint32_t PortRuntime::EffectiveMtu() const {
-  const uint32_t most =
-      home().area->max_frame_len() - kEthHeaderLen - kVlanTagLen;
+  const uint32_t most = home().area->max_frame_len() - kEthHeaderLen - kVlanTagLen;
   const uint32_t wanted = config_.mtu != 0 ? config_.mtu : uplink_.link().mtu;
   return std::min(wanted, most);
 }
@@ -119,7 +126,8 @@ absl::Status PortRuntime::OpenSockets(PortProgram& program) {
   if (!buffers.ok()) {
     return Refuse(absl::StatusCode::kResourceExhausted, "NO_BUFFERS", "port.queue",
                   absl::StrCat("queue ", place_.placement.queue, " of ", config_.uplink, " serves ",
-                               queue.ports, " ports and has no buffers left for another; ask for "
+                               queue.ports,
+                               " ports and has no buffers left for another; ask for "
                                "another queue, or add the uplink with more buffers_per_queue"));
   }
   buffers_ = *buffers;
@@ -138,14 +146,14 @@ absl::Status PortRuntime::OpenSockets(PortProgram& program) {
 
   absl::Status status = absl::OkStatus();
   if (config_.kind == PortKind::kTap) {
-    auto port = TapPort::Open(*queue.area, program,
-                              {link_.name, link_.ifindex, place_.slot, buffers_});
+    auto port =
+        TapPort::Open(*queue.area, program, {link_.name, link_.ifindex, place_.slot, buffers_});
     status = port.status();
     if (port.ok()) port_ = *std::move(port);
   } else {
-    auto port = NetdevPort::Open(*queue.area, program,
-                                 {link_.name, link_.ifindex, link_.queues, place_.slot,
-                                  place_.first_socket, buffers_});
+    auto port = NetdevPort::Open(
+        *queue.area, program,
+        {link_.name, link_.ifindex, link_.queues, place_.slot, place_.first_socket, buffers_});
     status = port.status();
     if (port.ok()) port_ = *std::move(port);
   }
@@ -170,9 +178,8 @@ absl::Status PortRuntime::Connect() {
   }
   for (const MacAddress& mac : config_.macs) {
     if (absl::Status status = uplink_.flood().Claim(mac); !status.ok()) return status;
-    if (absl::Status status =
-            program.SetFilter(mac, static_cast<uint16_t>(config_.vlan),
-                              {place_.slot, place_.placement.queue});
+    if (absl::Status status = program.SetFilter(mac, static_cast<uint16_t>(config_.vlan),
+                                                {place_.slot, place_.placement.queue});
         !status.ok()) {
       return status;
     }
@@ -190,6 +197,16 @@ void PortRuntime::Disconnect() {
 }
 
 absl::Status PortRuntime::Reconfigure(const PortConfig& config) {
+  if (config.mtu != config_.mtu && device_made_) {
+    PortConfig resized = config_;
+    resized.mtu = config.mtu;
+    std::swap(resized, config_);
+    absl::Status status = SetLinkMtu(link_.ifindex, EffectiveMtu());
+    if (!status.ok()) {
+      std::swap(resized, config_);
+      return status;
+    }
+  }
   const auto vlan = static_cast<uint16_t>(config.vlan);
   UplinkProgram& program = uplink_.program();
   if (config.macs == config_.macs && config.vlan == config_.vlan) {
@@ -261,6 +278,11 @@ PortRuntime::~PortRuntime() {
   if (device_made_ && !gone_) DeleteLink(link_.ifindex).IgnoreError();
 }
 
+uint32_t PortRuntime::BuffersHeld() const {
+  return home().area->CountOwnedBy(
+      static_cast<FrameArea::Owner>(FrameArea::kFirstPort + place_.slot));
+}
+
 PortEntry PortRuntime::Entry() {
   PortEntry entry;
   entry.serial = place_.serial;
@@ -301,17 +323,17 @@ PortStatus PortRuntime::Status() const {
   status.config = config_;
   if (gone_) {
     status.oper = OperStatus::kFaulted;
-    status.oper_reason = absl::StrCat("device ", link_.name, " is gone; delete the port and add it");
+    status.oper_reason =
+        absl::StrCat("device ", link_.name, " is gone; delete the port and add it");
   } else if (config_.disabled) {
     status.oper = OperStatus::kDown;
     status.oper_reason = "administratively down";
   } else if (!link_.up || !link_.carrier) {
     status.oper = OperStatus::kDown;
-    status.oper_reason =
-        !link_.up                            ? absl::StrCat(link_.name, " is down")
-        : config_.kind == PortKind::kTap     ? absl::StrCat("no VMM has opened ", link_.name)
-                                             : absl::StrCat("the other end of ", link_.name,
-                                                            " is down");
+    status.oper_reason = !link_.up ? absl::StrCat(link_.name, " is down")
+                         : config_.kind == PortKind::kTap
+                             ? absl::StrCat("no VMM has opened ", link_.name)
+                             : absl::StrCat("the other end of ", link_.name, " is down");
   }
   status.queue = place_.placement.queue;
   status.queue_reason = place_.placement.reason;

@@ -1,5 +1,5 @@
-// PortRuntime: a port as it runs: its device, its place, its sockets and counters. The Switch owns it
-// and calls it under its mutex.
+// PortRuntime: a port as it runs: its device, its place, its sockets and counters. The Switch owns
+// it and calls it under its mutex.
 #ifndef VMQD_DAEMON_CONTROL_PORT_RUNTIME_H_
 #define VMQD_DAEMON_CONTROL_PORT_RUNTIME_H_
 
@@ -34,8 +34,9 @@ struct PortPlace {
 
 class PortRuntime {
  public:
-  // Buffers for one more port on a queue that has `ports` already and `available` not set aside: many
-  // for the first ports, few for the hundredth. ResourceExhausted when not even the least fits.
+  // Buffers for one more port on a queue that has `ports` already and `available` not set aside:
+  // many for the first ports, few for the hundredth. ResourceExhausted when not even the least
+  // fits.
   static absl::StatusOr<PortBuffers> BuffersFor(uint32_t ports, uint32_t available);
 
   // Makes or finds the device, opens the sockets and has the device's frames come to them. Nothing
@@ -65,6 +66,7 @@ class PortRuntime {
   uint32_t socket_count() const { return link_.queues; }
 
   PortEntry Entry();
+  uint32_t BuffersHeld() const;  // in the rings of its device's sockets
   PortStatus Status() const;
   void OnLink(bool up, bool carrier);
   void OnRemoved();

@@ -19,9 +19,7 @@ class Slots {
     std::fill_n(run, count, true);
     return static_cast<uint32_t>(run - taken_.begin());
   }
-  void Give(uint32_t first, uint32_t count) {
-    std::fill_n(taken_.begin() + first, count, false);
-  }
+  void Give(uint32_t first, uint32_t count) { std::fill_n(taken_.begin() + first, count, false); }
 
  private:
   std::vector<bool> taken_;

@@ -24,14 +24,13 @@ namespace vmqd {
 namespace {
 
 constexpr absl::Duration kSampleEvery = absl::Seconds(1);
-// What one AF_XDP buffer holds at most: a page less the headroom.
-constexpr uint32_t kLargestFrame = 4096 - FrameArea::kHeadroom;
 
 using UplinkMap = std::map<std::string, std::unique_ptr<UplinkRuntime>, std::less<>>;
 using PortMap = std::map<std::string, std::unique_ptr<PortRuntime>, std::less<>>;
 
-absl::Status NotFound(absl::string_view collection, const std::string& id, absl::string_view hint) {
-  return Refuse(absl::StatusCode::kNotFound, "NOT_FOUND", "name",
+absl::Status NotFound(absl::string_view collection, const std::string& id, absl::string_view hint,
+                      std::string_view field = "name") {
+  return Refuse(absl::StatusCode::kNotFound, "NOT_FOUND", field,
                 absl::StrCat("there is no ", collection, "/", id, "; ", hint));
 }
 
@@ -65,7 +64,8 @@ class Switch::Impl {
   SwitchStatus Show() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  absl::StatusOr<Link> CheckUplink(const UplinkConfig& config) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Link> CheckUplink(const UplinkConfig& config)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<UplinkRuntime*> UplinkOf(const PortConfig& config)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckPort(const PortConfig& config, const UplinkRuntime& uplink)
@@ -105,7 +105,7 @@ class Switch::Impl {
 };
 
 absl::Status Switch::Impl::Start() {
-  auto program = PortProgram::Load(kLargestFrame);
+  auto program = PortProgram::Load();
   if (!program.ok()) return program.status();
   program_ = *std::move(program);
   auto monitor = LinkMonitor::Start([this](const LinkMonitor::Event& event) { OnLink(event); });
@@ -151,10 +151,10 @@ absl::StatusOr<Link> Switch::Impl::CheckUplink(const UplinkConfig& config) {
                   absl::StrCat(config.device, " is the device of ports/", id));
   }
   if (config.queues > link->queues) {
-    return Refuse(absl::StatusCode::kFailedPrecondition, "QUEUE_OUT_OF_RANGE", "uplink.queues",
-                  absl::StrCat(config.queues, " queues asked for, ", config.device, " has ",
-                               link->queues, "; ethtool -L ", config.device, " combined ",
-                               config.queues));
+    return Refuse(
+        absl::StatusCode::kFailedPrecondition, "QUEUE_OUT_OF_RANGE", "uplink.queues",
+        absl::StrCat(config.queues, " queues asked for, ", config.device, " has ", link->queues,
+                     "; ethtool -L ", config.device, " combined ", config.queues));
   }
   return link;
 }
@@ -171,9 +171,8 @@ absl::StatusOr<UplinkStatus> Switch::Impl::AddUplink(const UplinkConfig& config)
   absl::MutexLock lock(&mutex_);
   auto link = CheckUplink(config);
   if (!link.ok()) return link.status();
-  const uint32_t queues = config.queues != 0
-                              ? config.queues
-                              : std::min<uint32_t>(link->queues, VMQD_MAX_QUEUES);
+  const uint32_t queues =
+      config.queues != 0 ? config.queues : std::min<uint32_t>(link->queues, VMQD_MAX_QUEUES);
   auto uplink = UplinkRuntime::Open(config, *link, DealCpus(queues));
   if (!uplink.ok()) return AtField(uplink.status(), "DEVICE", "uplink.device");
   const UplinkRuntime& added = *uplinks_.emplace(config.id, *std::move(uplink)).first->second;
@@ -198,18 +197,19 @@ void Switch::Impl::UpdateWakeModes() {
 absl::Status Switch::Impl::DeleteUplink(std::string_view id) {
   absl::MutexLock lock(&mutex_);
   const auto found = uplinks_.find(id);
-  if (found == uplinks_.end()) return NotFound("uplinks", std::string(id), "'vmqd-cli uplink list' lists them");
+  if (found == uplinks_.end())
+    return NotFound("uplinks", std::string(id), "'vmqd-cli uplink list' lists them");
   std::vector<std::string> users;
   for (const auto& [port_id, port] : ports_) {
     if (&port->uplink() == found->second.get()) users.push_back(port_id);
   }
   if (!users.empty()) {
     const size_t shown = std::min<size_t>(users.size(), 5);
-    return Refuse(
-        absl::StatusCode::kFailedPrecondition, "UPLINK_IN_USE", "name",
-        absl::StrCat("uplinks/", found->first, " has ", users.size(), " ports (",
-                     absl::StrJoin(users.begin(), users.begin() + static_cast<ptrdiff_t>(shown), ", "),
-                     shown < users.size() ? ", ..." : "", "); delete them first"));
+    return Refuse(absl::StatusCode::kFailedPrecondition, "UPLINK_IN_USE", "name",
+                  absl::StrCat("uplinks/", found->first, " has ", users.size(), " ports (",
+                               absl::StrJoin(users.begin(),
+                                             users.begin() + static_cast<ptrdiff_t>(shown), ", "),
+                               shown < users.size() ? ", ..." : "", "); delete them first"));
   }
   retired_ += found->second->Status().counters;
   retired_replicated_ += found->second->Replicated();
@@ -221,7 +221,8 @@ absl::Status Switch::Impl::DeleteUplink(std::string_view id) {
 absl::StatusOr<UplinkStatus> Switch::Impl::GetUplink(std::string_view id) {
   absl::MutexLock lock(&mutex_);
   const auto found = uplinks_.find(id);
-  if (found == uplinks_.end()) return NotFound("uplinks", std::string(id), "'vmqd-cli uplink list' lists them");
+  if (found == uplinks_.end())
+    return NotFound("uplinks", std::string(id), "'vmqd-cli uplink list' lists them");
   return found->second->Status();
 }
 
@@ -238,9 +239,9 @@ absl::StatusOr<UplinkRuntime*> Switch::Impl::UplinkOf(const PortConfig& config) 
   if (!config.uplink.empty()) {
     const auto found = uplinks_.find(config.uplink);
     if (found != uplinks_.end()) return found->second.get();
-    return Refuse(absl::StatusCode::kFailedPrecondition, "NO_SUCH_UPLINK", "port.uplink",
-                  absl::StrCat("there is no uplinks/", config.uplink,
-                               "; 'vmqd-cli uplink list' lists them"));
+    return Refuse(
+        absl::StatusCode::kFailedPrecondition, "NO_SUCH_UPLINK", "port.uplink",
+        absl::StrCat("there is no uplinks/", config.uplink, "; 'vmqd-cli uplink list' lists them"));
   }
   if (uplinks_.size() == 1) return uplinks_.begin()->second.get();
   return Refuse(absl::StatusCode::kFailedPrecondition, "NO_SUCH_UPLINK", "port.uplink",
@@ -293,13 +294,12 @@ absl::Status Switch::Impl::CheckFilters(const PortConfig& config, const UplinkRu
 }
 
 absl::Status Switch::Impl::CheckMtu(const PortConfig& config, const UplinkRuntime& uplink) {
-  const uint32_t most =
-      uplink.queues()[0].area->max_frame_len() - kEthHeaderLen - kVlanTagLen;
+  const uint32_t most = uplink.queues()[0].area->max_frame_len() - kEthHeaderLen - kVlanTagLen;
   if (config.mtu <= most) return absl::OkStatus();
-  return Refuse(absl::StatusCode::kInvalidArgument, "MTU_OUT_OF_RANGE", "port.mtu",
-                absl::StrCat(config.mtu, " is more than ", most,
-                             ", the most that one buffer of uplinks/", uplink.config().id,
-                             " holds"));
+  return Refuse(
+      absl::StatusCode::kInvalidArgument, "MTU_OUT_OF_RANGE", "port.mtu",
+      absl::StrCat(config.mtu, " is more than ", most, ", the most that one buffer of uplinks/",
+                   uplink.config().id, " holds"));
 }
 
 absl::Status Switch::Impl::CheckPort(const PortConfig& config, const UplinkRuntime& uplink) {
@@ -390,7 +390,8 @@ void Switch::Impl::Remove(PortMap::iterator found) {
 absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const PortPatch& patch) {
   absl::MutexLock lock(&mutex_);
   const auto found = ports_.find(id);
-  if (found == ports_.end()) return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
+  if (found == ports_.end())
+    return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them", "port.name");
   PortRuntime& port = *found->second;
   PortConfig wanted = port.config();
   if (patch.macs) wanted.macs = *patch.macs;
@@ -411,7 +412,8 @@ absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const P
 absl::Status Switch::Impl::DeletePort(std::string_view id) {
   absl::MutexLock lock(&mutex_);
   const auto found = ports_.find(id);
-  if (found == ports_.end()) return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
+  if (found == ports_.end())
+    return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
   Remove(found);
   return absl::OkStatus();
 }
@@ -419,7 +421,8 @@ absl::Status Switch::Impl::DeletePort(std::string_view id) {
 absl::StatusOr<PortStatus> Switch::Impl::GetPort(std::string_view id) {
   absl::MutexLock lock(&mutex_);
   const auto found = ports_.find(id);
-  if (found == ports_.end()) return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
+  if (found == ports_.end())
+    return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
   return found->second->Status();
 }
 
@@ -442,6 +445,7 @@ QueueStatus Switch::Impl::StatusOfQueue(const UplinkRuntime& uplink, uint32_t qu
     }
     status.drops += of_port.counters.InDiscards() + of_port.counters.OutDiscards();
     status.sockets.push_back(of_port.sockets.front());  // its VM socket is on this queue
+    status.buffers_in_flight -= static_cast<int32_t>(port->BuffersHeld());
   }
   return status;
 }
@@ -450,7 +454,7 @@ absl::StatusOr<std::vector<QueueStatus>> Switch::Impl::ListQueues(
     const std::optional<std::string>& wanted) {
   absl::MutexLock lock(&mutex_);
   if (wanted && !uplinks_.contains(*wanted)) {
-    return NotFound("uplinks", *wanted, "'vmqd-cli uplink list' lists them");
+    return NotFound("uplinks", *wanted, "'vmqd-cli uplink list' lists them", "parent");
   }
   std::vector<QueueStatus> list;
   for (const auto& [id, uplink] : uplinks_) {
@@ -477,10 +481,9 @@ SwitchStatus Switch::Impl::Show() {
     status.replicated_pkts += uplink->Replicated();
   }
   for (const auto& [id, port] : ports_) status.counters += port->Status().counters;
-  status.uptime_seconds =
-      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
-                                std::chrono::steady_clock::now() - started_)
-                                .count());
+  status.uptime_seconds = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - started_)
+          .count());
   return status;
 }
 
@@ -579,11 +582,13 @@ std::vector<PortStatus> Switch::ListPorts() const { return impl_->ListPorts(); }
 
 absl::StatusOr<QueueStatus> Switch::GetQueue(std::string_view uplink, uint32_t queue) const {
   auto queues = impl_->ListQueues(std::string(uplink));
-  if (!queues.ok()) return queues.status();
+  if (!queues.ok()) {
+    return NotFound("uplinks", std::string(uplink), "'vmqd-cli uplink list' lists them");
+  }
   if (queue < queues->size()) return (*queues)[queue];
   return Refuse(absl::StatusCode::kNotFound, "NOT_FOUND", "name",
-                absl::StrCat("uplinks/", std::string(uplink), " has queues 0 to ", queues->size() - 1, ", not ",
-                             queue));
+                absl::StrCat("uplinks/", std::string(uplink), " has queues 0 to ",
+                             queues->size() - 1, ", not ", queue));
 }
 absl::StatusOr<std::vector<QueueStatus>> Switch::ListQueues(
     const std::optional<std::string>& uplink) const {

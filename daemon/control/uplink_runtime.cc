@@ -18,6 +18,9 @@ constexpr int64_t kAdaptiveSpinNs = 50'000;
 constexpr uint32_t kSmallBuffer = 2048;
 constexpr uint32_t kLargeBuffer = 4096;
 
+// Devices whose other end is a network stack of this machine, which leaves checksums to them.
+bool IsVirtual(const Link& link) { return link.kind == "veth" || link.kind == "tun"; }
+
 uint32_t MaxMtu(uint32_t buffer_size) {
   return buffer_size - FrameArea::kHeadroom - kEthHeaderLen - kVlanTagLen;
 }
@@ -49,7 +52,8 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
     return Refuse(status.code(), "FOREIGN_XDP_PROGRAM", "uplink.device",
                   std::string(status.message()));
   }
-  // What the XDP program does not see, it cannot classify: a tag the NIC took off, segments it glued.
+  // What the XDP program does not see, it cannot classify: a tag the NIC took off, segments it
+  // glued.
   for (const char* feature : {"rx-vlan-hw-parse", "rx-lro", "rx-gro-hw"}) {
     if (absl::Status status = settings_.TurnOff(link_.name, feature); !status.ok()) return status;
   }
@@ -79,8 +83,7 @@ absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
   auto area = FrameArea::Create(config_.buffers_per_queue, BufferSizeFor(link_.mtu));
   if (!area.ok()) return area.status();
   queue.area = *std::move(area);
-  auto umem =
-      Umem::Register(*queue.area, {UplinkQueue::kFillRing, UplinkQueue::kTxRing});
+  auto umem = Umem::Register(*queue.area, {UplinkQueue::kFillRing, UplinkQueue::kTxRing});
   if (!umem.ok()) return umem.status();
   queue.umem = *std::move(umem);
 
@@ -89,18 +92,18 @@ absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
   socket.queue = index;
   socket.rx_size = UplinkQueue::kDefaultRxRing;
   socket.tx_size = UplinkQueue::kTxRing;
-  socket.copy = config_.xdp_mode == XdpMode::kNative ? XskSocket::Copy::kAllowed
-                                                     : XskSocket::Copy::kForced;
+  socket.copy =
+      config_.xdp_mode == XdpMode::kNative ? XskSocket::Copy::kAllowed : XskSocket::Copy::kForced;
   auto opened = XskSocket::Open(*queue.umem, socket);
   if (!opened.ok()) return opened.status();
   queue.socket = *std::move(opened);
   if (absl::Status status = program_->SetQueueSocket(index, queue.socket->fd()); !status.ok()) {
     return status;
   }
-  queue.queue =
-      std::make_unique<UplinkQueue>(*queue.socket, index == 0 ? flood_.get() : nullptr);
-  auto worker = Worker::Create({absl::StrCat("vmq-", link_.name.substr(0, 8), "-", index), index, cpu},
-                               *queue.area, *queue.queue, published_);
+  queue.queue = std::make_unique<UplinkQueue>(*queue.socket, index == 0 ? flood_.get() : nullptr);
+  auto worker = Worker::Create(
+      {absl::StrCat("vmq-", link_.name.substr(0, 8), "-", index), index, cpu, IsVirtual(link_)},
+      *queue.area, *queue.queue, published_);
   if (!worker.ok()) return worker.status();
   queue.worker = *std::move(worker);
   if (absl::Status status = queue.worker->Watch(queue.socket->fd()); !status.ok()) return status;
@@ -109,7 +112,7 @@ absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
   }
   const auto peers = static_cast<uint32_t>(queues_.size()) - 1;
   queue.reserved = UplinkQueue::kDefaultRxRing + UplinkQueue::kWorkingMargin +
-                   peers * Handover::GrantsFor(peers);
+                   peers * Handover::GrantsFor(peers, config_.buffers_per_queue);
   return absl::OkStatus();
 }
 
@@ -120,8 +123,9 @@ void UplinkRuntime::ConnectWorkers() {
     std::vector<Peer> peers(count);
     for (size_t other = 0; other < count; ++other) {
       if (other == self) continue;
-      peers[other] = {handovers_[self * count + other].get(), handovers_[other * count + self].get(),
-                      queues_[other].area.get(), &queues_[other].worker->doorbell()};
+      peers[other] = {handovers_[self * count + other].get(),
+                      handovers_[other * count + self].get(), queues_[other].area.get(),
+                      &queues_[other].worker->doorbell()};
     }
     queues_[self].worker->SetPeers(std::move(peers));
   }

@@ -1,6 +1,6 @@
-// UplinkRuntime: an attached uplink as it runs: its queues with their memory, sockets and workers, the
-// XDP program, and the settings borrowed from the device. The Switch owns it and calls it under its
-// mutex.
+// UplinkRuntime: an attached uplink as it runs: its queues with their memory, sockets and workers,
+// the XDP program, and the settings borrowed from the device. The Switch owns it and calls it under
+// its mutex.
 //
 // Order of start: maps full, sockets bound, workers running, then the program. Order of stop: the
 // reverse, and the device's settings last.
@@ -82,13 +82,16 @@ class UplinkRuntime {
   void Publish(std::unique_ptr<Topology> topology);
   uint64_t NextSequence() const { return topology_->sequence + 1; }
 
-  // How long the worker of `queue` spins, from the wish of the uplink, what shares its CPU, and where
-  // its NAPI runs.
+  // How long the worker of `queue` spins, from the wish of the uplink, what shares its CPU, and
+  // where its NAPI runs.
   void SetWakeMode(uint32_t queue, bool cpu_shared);
 
   // Device state as the link monitor reports it.
   void OnLink(bool up, bool carrier, uint32_t mtu);
-  void OnRemoved() { gone_ = true; link_up_.store(false); }
+  void OnRemoved() {
+    gone_ = true;
+    link_up_.store(false);
+  }
 
   UplinkStatus Status() const;
   QueueStatus StatusOfQueue(uint32_t queue) const;

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/control/uplink_runtime.h"
 #include "daemon/control/status.h"
+#include "daemon/control/uplink_runtime.h"
 #include "daemon/xdp/affinity.h"
 
 namespace vmqd {
@@ -57,10 +57,13 @@ Counters UplinkRuntime::CountersNow() const {
     counters.in_drops[VMQD_DROP_RX_NO_BUFFER] += socket.rx_dropped;
   }
   const vmqd_uplink_counters kernel = program_->Counters();
-  counters.in_pkts = kernel.received - kernel.to_host;
+  // Of what the kernel passed on for flooding, the packet socket's own count is what the switch
+  // got: it is opened a moment before the program is attached.
+  const PacketSocket::Statistics flood = flood_->ReadStatistics();
+  counters.in_pkts = kernel.received - kernel.to_host - kernel.flooded + flood.received;
   counters.in_forwarded_pkts += kernel.to_vm;
   for (size_t i = 0; i < kDropReasonCount; ++i) counters.in_drops[i] += kernel.drops[i];
-  counters.in_drops[VMQD_DROP_RX_BACKLOG] += flood_->ReadStatistics().dropped;
+  counters.in_drops[VMQD_DROP_RX_BACKLOG] += flood.dropped;
   return counters;
 }
 
@@ -69,13 +72,13 @@ UplinkStatus UplinkRuntime::Status() const {
   status.config = config_;
   if (gone_) {
     status.oper = OperStatus::kDown;
-    status.oper_reason = absl::StrCat("device ", link_.name,
-                                      " is gone; delete the uplink and add it again");
+    status.oper_reason =
+        absl::StrCat("device ", link_.name, " is gone; delete the uplink and add it again");
   } else if (!link_.up || !link_.carrier) {
     status.oper = OperStatus::kDown;
-    status.oper_reason = link_.up ? absl::StrCat(link_.name, " has no carrier")
-                                  : absl::StrCat(link_.name, " is down; ip link set ", link_.name,
-                                                 " up");
+    status.oper_reason =
+        link_.up ? absl::StrCat(link_.name, " has no carrier")
+                 : absl::StrCat(link_.name, " is down; ip link set ", link_.name, " up");
   }
   status.xdp_mode = xdp_mode_;
   status.xdp_mode_reason = xdp_mode_reason_;
@@ -85,10 +88,10 @@ UplinkStatus UplinkRuntime::Status() const {
     return queue.socket->zero_copy();
   });
   if (!status.zero_copy) {
-    status.zero_copy_reason = xdp_mode_ == XdpMode::kGeneric
-                                  ? "generic XDP always copies"
-                                  : absl::StrCat("the driver of ", link_.name,
-                                                 " offers no AF_XDP zero-copy");
+    status.zero_copy_reason =
+        xdp_mode_ == XdpMode::kGeneric
+            ? "generic XDP always copies"
+            : absl::StrCat("the driver of ", link_.name, " offers no AF_XDP zero-copy");
   }
   status.wake_mode = queues_[0].wake_mode;
   for (const QueueRuntime& queue : queues_) {
@@ -134,11 +137,15 @@ QueueStatus UplinkRuntime::StatusOfQueue(uint32_t index) const {
   status.buffers = queue.area->buffers();
   status.buffers_free = static_cast<uint32_t>(lane.counters.buffers_free.Get());
   status.buffers_reserved = queue.reserved;
+  // What is neither free nor in a ring. The Switch takes off what its ports hold.
+  status.buffers_in_flight = static_cast<int32_t>(
+      status.buffers - status.buffers_free - queue.area->CountOwnedBy(FrameArea::kUplinkRings) -
+      queue.area->CountOwnedBy(FrameArea::kGranted));
   status.sockets.push_back(StatusOf(*queue.socket, "default"));
   Counters counters;
   AddFrameCounters(lane.uplink_counters, counters);
-  status.drops = counters.InDiscards() + counters.OutDiscards() +
-                 status.sockets[0].rx_ring_full + status.sockets[0].rx_dropped;
+  status.drops = counters.InDiscards() + counters.OutDiscards() + status.sockets[0].rx_ring_full +
+                 status.sockets[0].rx_dropped;
   return status;
 }
 

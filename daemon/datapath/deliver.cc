@@ -34,6 +34,30 @@ uint64_t Octets(const Frame* frames, uint32_t count) {
   return octets;
 }
 
+void FlushPort(Lane& lane, const PortEntry& entry) {
+  const uint32_t refused = entry.port->Flush();
+  if (refused == 0) return;
+  FrameCounters& counters = lane.CountersOf(entry);
+  counters.out_pkts.Subtract(refused);
+  counters.DropOut(DropReason::kDEVICE_REFUSED, refused);
+}
+
+// As many of `count` frames as the port has room for; returns how many.
+uint32_t TransmitSome(Lane& lane, uint32_t index, const Frame* frames, uint32_t count) {
+  const PortEntry& entry = lane.topology->ports[index];
+  const uint32_t sent = std::min(count, entry.port->Room());
+  if (sent == 0) return 0;
+  FrameCounters& counters = lane.CountersOf(entry);
+  counters.out_pkts.Add(sent);
+  counters.out_octets.Add(Octets(frames, sent));
+  entry.port->Transmit(frames, sent);
+  if (!entry.state->touched) {
+    entry.state->touched = true;
+    lane.touched.push_back(index);
+  }
+  return sent;
+}
+
 void DeliverHere(Lane& lane, uint32_t index, Frame* frames, uint32_t count) {
   const PortEntry& entry = lane.topology->ports[index];
   FrameCounters& counters = lane.CountersOf(entry);
@@ -43,17 +67,15 @@ void DeliverHere(Lane& lane, uint32_t index, Frame* frames, uint32_t count) {
     return DropAll(lane, counters, DropReason::kPORT_DOWN, frames, count);
   }
   count = DropTooLong(lane, counters, entry.max_len, frames, count);
-  const uint32_t sent = std::min(count, entry.port->Room());
+  uint32_t sent = TransmitSome(lane, index, frames, count);
+  if (sent < count) {
+    // A small quota is used up by one burst: send that now, and the rest has room.
+    FlushPort(lane, entry);
+    entry.port->Recycle(lane.pool);
+    sent += TransmitSome(lane, index, frames + sent, count - sent);
+  }
   if (sent < count) {
     DropAll(lane, counters, DropReason::kPORT_FULL, frames + sent, count - sent);
-  }
-  if (sent == 0) return;
-  counters.out_pkts.Add(sent);
-  counters.out_octets.Add(Octets(frames, sent));
-  entry.port->Transmit(frames, sent);
-  if (!entry.state->touched) {
-    entry.state->touched = true;
-    lane.touched.push_back(index);
   }
 }
 
@@ -109,8 +131,8 @@ uint32_t ReplicateToMembers(Lane& lane, const std::vector<uint32_t>& members, ui
 }
 
 // Hands a flood over to the workers with ports in `group`. Returns for how many frames that stands
-// here: one for each worker reached (it counts its own further copies), one for each port of a worker
-// that could not be reached.
+// here: one for each worker reached (it counts its own further copies), one for each port of a
+// worker that could not be reached.
 uint32_t HandOverFlood(Lane& lane, const FloodGroup& group, uint16_t vlan, const Frame& frame) {
   uint32_t copies = 0;
   for (uint32_t worker = 0; worker < group.members.size(); ++worker) {
@@ -206,11 +228,7 @@ void Flush(Lane& lane) {
   size_t pending = 0;  // ports whose device did not take all; they stay for the next turn
   for (uint32_t index : lane.touched) {
     const PortEntry& entry = lane.topology->ports[index];
-    if (const uint32_t refused = entry.port->Flush(); refused > 0) {
-      FrameCounters& counters = lane.CountersOf(entry);
-      counters.out_pkts.Subtract(refused);
-      counters.DropOut(DropReason::kDEVICE_REFUSED, refused);
-    }
+    FlushPort(lane, entry);
     entry.state->touched = entry.port->Pending();
     if (entry.state->touched) lane.touched[pending++] = index;
   }

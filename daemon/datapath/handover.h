@@ -1,8 +1,9 @@
 // Handover: the way of a frame from the worker that got it to the worker its port is at home with.
 //
-// The receiving worker lends buffers of its own memory (grants); the sending worker copies the frame
-// into one of them, the only copy, and passes it back as an item. Both directions are rings with one
-// writer and one reader, so neither side ever waits: without a grant the frame is dropped and counted.
+// The receiving worker lends buffers of its own memory (grants); the sending worker copies the
+// frame into one of them, the only copy, and passes it back as an item. Both directions are rings
+// with one writer and one reader, so neither side ever waits: without a grant the frame is dropped
+// and counted.
 #ifndef VMQD_DAEMON_DATAPATH_HANDOVER_H_
 #define VMQD_DAEMON_DATAPATH_HANDOVER_H_
 
@@ -62,13 +63,13 @@ struct HandoverItem {
 };
 
 struct Handover {
-  // Enough for what arrives while the receiver finishes one turn; see grants() for the sharing.
-  static constexpr uint32_t kSize = 256;
-  static constexpr uint32_t kMaxGranted = 1024;  // buffers one worker lends in all
+  // What one worker can pass to another before that one has had a turn. A receiver that shares its
+  // CPU may wait some milliseconds for it.
+  static constexpr uint32_t kSize = 512;
 
-  // Buffers lent to each of `peers` workers.
-  static uint32_t GrantsFor(uint32_t peers) {
-    return peers == 0 ? 0 : std::min(kSize, kMaxGranted / peers);
+  // Buffers lent to each of `peers` workers, out of an area of `buffers`: an eighth of it in all.
+  static uint32_t GrantsFor(uint32_t peers, uint32_t buffers) {
+    return peers == 0 ? 0 : std::min(kSize, buffers / 8 / peers);
   }
 
   SpscRing<HandoverItem, kSize> items;

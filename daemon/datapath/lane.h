@@ -1,5 +1,5 @@
-// Lane: what the stages of one worker work on. It belongs to that worker's thread; the parts control
-// threads may touch are marked.
+// Lane: what the stages of one worker work on. It belongs to that worker's thread; the parts
+// control threads may touch are marked.
 #ifndef VMQD_DAEMON_DATAPATH_LANE_H_
 #define VMQD_DAEMON_DATAPATH_LANE_H_
 
@@ -18,10 +18,12 @@ namespace vmqd {
 // Frames taken from one source at a time.
 inline constexpr uint32_t kBurst = 64;
 
-// How a worker is woken by another thread.
+// How a worker is woken by another thread. Both sides use a read-modify-write on `sleeping`:
+// whichever comes second sees what the other wrote before, so either the worker sees the work or
+// the other thread sees that it sleeps.
 struct Doorbell {
   int event_fd = -1;
-  std::atomic<bool> sleeping{false};
+  std::atomic<uint32_t> sleeping{0};
 
   // Any thread; call after publishing what the worker should see.
   void Ring();
@@ -29,8 +31,8 @@ struct Doorbell {
 
 // The way to one other worker of the uplink.
 struct Peer {
-  Handover* to = nullptr;    // we send, it receives
-  Handover* from = nullptr;  // it sends, we receive
+  Handover* to = nullptr;     // we send, it receives
+  Handover* from = nullptr;   // it sends, we receive
   FrameArea* area = nullptr;  // its memory
   Doorbell* doorbell = nullptr;
 };
@@ -44,6 +46,7 @@ struct Lane {
   UplinkQueue& uplink;
   std::vector<Peer> peers;  // by worker; the entry of this worker is empty
   const Topology* topology = nullptr;
+  bool finish_checksums = false;  // the uplink hands over checksums its sender left to the device
   bool blocked = false;           // some port's frames wait for room
   std::vector<uint32_t> touched;  // ports with frames queued in this turn
 

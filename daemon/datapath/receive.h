@@ -10,8 +10,8 @@
 namespace vmqd {
 
 // One round of deficit round robin over the sockets of the VMs at home here, and a burst from the
-// default socket. A port without room is passed over: its frames wait in its own ring, and when that
-// is full the kernel drops them before they cost anything.
+// default socket. A port without room is passed over: its frames wait in its own ring, and when
+// that is full the kernel drops them before they cost anything.
 uint32_t ReceiveFromUplink(Lane& lane);
 
 // The switch's copies of broadcast and multicast; only the worker of queue 0 gets them.

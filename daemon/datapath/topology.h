@@ -33,9 +33,9 @@ struct PortEntry {
   XskSocket* vm_socket = nullptr;
   PortTurnState* state = nullptr;
   uint16_t vlan = 0;
-  uint32_t max_len = 0;   // longest untagged frame, bytes
-  uint32_t quantum = 0;   // bytes a round, by weight
-  uint32_t batch = 0;     // frames taken from the port a turn, by weight
+  uint32_t max_len = 0;  // longest untagged frame, bytes
+  uint32_t quantum = 0;  // bytes a round, by weight
+  uint32_t batch = 0;    // frames taken from the port a turn, by weight
   bool trusted = false;
   bool disabled = false;
   std::vector<uint64_t> macs;            // MacAddress::ToWord()

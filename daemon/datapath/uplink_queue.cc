@@ -13,7 +13,9 @@ void UplinkQueue::Recycle(FramePool& pool) {
     outstanding_ -= done;
     if (done < std::size(buffers)) break;
   }
-  for (uint32_t room = std::min(default_.FillRoom(), pool.available()); room > 0;) {
+  const uint32_t spare =
+      pool.available() > kPoolReserve ? pool.available() - kPoolReserve : 0;
+  for (uint32_t room = std::min(default_.FillRoom(), spare); room > 0;) {
     const uint32_t count = std::min(room, static_cast<uint32_t>(std::size(buffers)));
     for (uint32_t i = 0; i < count; ++i) {
       buffers[i] = pool.Take();

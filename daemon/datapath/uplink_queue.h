@@ -16,15 +16,17 @@ namespace vmqd {
 
 class UplinkQueue {
  public:
-  // Ring sizes of a hardware queue, in descriptors. The fill ring is refilled every turn, so it has to
-  // hold what arrives in one: at 10 million frames a second and a turn of 100 us, 1000. Completion
-  // must hold all that is in flight.
+  // Ring sizes of a hardware queue, in descriptors. The fill ring is refilled every turn, so it has
+  // to hold what arrives in one: at 10 million frames a second and a turn of 100 us, 1000.
+  // Completion must hold all that is in flight.
   static constexpr uint32_t kFillRing = 2048;
   static constexpr uint32_t kDefaultRxRing = 512;  // misplaced frames only
   static constexpr uint32_t kTxRing = 1024;
   // Buffers of an area that no port can claim: the default receive ring, grants, and a working
   // margin of a turn's bursts, so that the fill ring never starves while every port stalls.
   static constexpr uint32_t kWorkingMargin = 512;
+  // Of the margin, what the fill ring leaves in the pool for copies and for what ports receive.
+  static constexpr uint32_t kPoolReserve = kWorkingMargin / 2;
 
   UplinkQueue(XskSocket& default_socket, PacketSocket* flood)
       : default_(default_socket), flood_(flood) {}

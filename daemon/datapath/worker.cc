@@ -31,9 +31,7 @@ int64_t NowNs() {
 }  // namespace
 
 void Doorbell::Ring() {
-  // Pairs with the fence in Worker::Sleep: either we see that it sleeps, or it sees our work.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!sleeping.load(std::memory_order_relaxed)) return;
+  if (sleeping.fetch_add(0, std::memory_order_acq_rel) == 0) return;
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(event_fd, &one, sizeof(one));
 }
@@ -45,9 +43,9 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
   worker->epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
   worker->doorbell_.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (worker->epoll_fd_ < 0 || worker->doorbell_.event_fd < 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("starting worker ", options.name, ": ", std::strerror(errno),
-                     "; raise the open-file limit (LimitNOFILE)"));
+    return absl::ResourceExhaustedError(absl::StrCat("starting worker ", options.name, ": ",
+                                                     std::strerror(errno),
+                                                     "; raise the open-file limit (LimitNOFILE)"));
   }
   if (absl::Status status = worker->Watch(worker->doorbell_.event_fd); !status.ok()) return status;
   return worker;
@@ -55,7 +53,9 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
 
 Worker::Worker(const Options& options, FrameArea& area, UplinkQueue& queue,
                const std::atomic<const Topology*>& published)
-    : options_(options), published_(published), lane_(options.index, area, queue) {}
+    : options_(options), published_(published), lane_(options.index, area, queue) {
+  lane_.finish_checksums = options.finish_checksums;
+}
 
 Worker::~Worker() {
   Stop();
@@ -199,8 +199,7 @@ int Worker::DisarmBlocked() {
 }
 
 void Worker::Sleep() {
-  doorbell_.sleeping.store(true, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  doorbell_.sleeping.exchange(1, std::memory_order_acq_rel);
   if (!WorkArrived()) {
     const int timeout = DisarmBlocked();
     std::array<epoll_event, 8> events;
@@ -214,7 +213,7 @@ void Worker::Sleep() {
     }
     lane_.counters.wakeups.Add(1);
   }
-  doorbell_.sleeping.store(false, std::memory_order_relaxed);
+  doorbell_.sleeping.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace vmqd

@@ -26,6 +26,7 @@ class Worker {
     std::string name;  // thread name, at most 15 characters
     uint32_t index = 0;
     int cpu = 0;
+    bool finish_checksums = false;  // see Lane
   };
   // Nanoseconds a worker looks for frames before it sleeps.
   static constexpr int64_t kNeverSleep = INT64_MAX;

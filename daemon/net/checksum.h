@@ -19,13 +19,14 @@ uint16_t ChecksumFold(uint64_t sum);
 // Completes the TCP or UDP checksum of an IPv4 or IPv6 frame when its checksum field equals the
 // folded pseudo-header sum, and leaves every other frame alone: not IP, a fragment, truncated, a
 // header chain it does not know, a checksum that is already complete. For a valid frame whose
-// checksum happens to equal the pseudo-header sum the result is the value it already has. One 802.1Q
-// tag is skipped. Any bytes are safe: nothing outside [frame, frame + length) is read or written.
-// Returns whether the frame was changed or rewritten.
+// checksum happens to equal the pseudo-header sum the result is the value it already has. One
+// 802.1Q tag is skipped. Any bytes are safe: nothing outside [frame, frame + length) is read or
+// written. Returns whether the frame was changed or rewritten.
 bool FinishPartialChecksum(uint8_t* frame, size_t length);
 
-// Completes the checksum that covers [start, length) and is stored at start + offset (virtio_net_hdr
-// csum_start, csum_offset). False, and nothing changed, when that does not lie inside the frame.
+// Completes the checksum that covers [start, length) and is stored at start + offset
+// (virtio_net_hdr csum_start, csum_offset). False, and nothing changed, when that does not lie
+// inside the frame.
 bool CompleteChecksumAt(uint8_t* frame, size_t length, uint16_t start, uint16_t offset);
 
 }  // namespace vmqd

@@ -17,18 +17,19 @@ absl::StatusOr<std::unique_ptr<NetdevPort>> NetdevPort::Open(FrameArea& area, Po
   std::unique_ptr<NetdevPort> port(new NetdevPort(program, options));
   if (absl::Status status = port->OpenSockets(area); !status.ok()) return status;
   const auto owner = static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options.slot);
-  port->sender_ = std::make_unique<DeviceSender>(*port->receivers_[0].socket,
-                                                 options.buffers.quota, owner);
+  port->sender_ =
+      std::make_unique<DeviceSender>(*port->receivers_[0].socket, options.buffers.quota, owner);
   // Maps first, then the program: a frame never meets half a configuration.
   for (uint32_t queue = 0; queue < options.queues; ++queue) {
-    if (absl::Status status = program.SetSocket(options.first_socket + queue,
-                                                port->receivers_[queue].socket->fd());
+    if (absl::Status status =
+            program.SetSocket(options.first_socket + queue, port->receivers_[queue].socket->fd());
         !status.ok()) {
       return status;
     }
   }
   if (absl::Status status = program.SetDevice(
-          options.ifindex, {options.slot, options.first_socket, options.queues});
+          options.ifindex,
+          {options.slot, options.first_socket, options.queues, area.max_frame_len()});
       !status.ok()) {
     return status;
   }

@@ -1,6 +1,6 @@
-// A port on a network device, e.g. one end of a veth pair: AF_XDP both ways, one receiving socket for
-// each receive queue of the device, all on the home worker's memory. The kinds NETDEV, VETH and HOST
-// are this; they differ only in who made the device.
+// A port on a network device, e.g. one end of a veth pair: AF_XDP both ways, one receiving socket
+// for each receive queue of the device, all on the home worker's memory. The kinds NETDEV, VETH and
+// HOST are this; they differ only in who made the device.
 #ifndef VMQD_DAEMON_PORT_NETDEV_PORT_H_
 #define VMQD_DAEMON_PORT_NETDEV_PORT_H_
 
@@ -19,8 +19,8 @@ class NetdevPort final : public Port {
   struct Options {
     std::string device;
     int ifindex = 0;
-    uint32_t queues = 1;  // receive queues of the device, at most VMQD_MAX_PORT_QUEUES
-    uint32_t slot = 0;    // the port's, for maps and owner tags
+    uint32_t queues = 1;        // receive queues of the device, at most VMQD_MAX_PORT_QUEUES
+    uint32_t slot = 0;          // the port's, for maps and owner tags
     uint32_t first_socket = 0;  // first of `queues` entries of port_sockets that are its own
     PortBuffers buffers{};
   };
@@ -47,8 +47,7 @@ class NetdevPort final : public Port {
     std::unique_ptr<XskSocket> socket;
     uint32_t filled = 0;  // buffers the kernel has for receiving
   };
-  NetdevPort(PortProgram& program, const Options& options)
-      : program_(program), options_(options) {}
+  NetdevPort(PortProgram& program, const Options& options) : program_(program), options_(options) {}
   absl::Status OpenSockets(FrameArea& area);
 
   PortProgram& program_;

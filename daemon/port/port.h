@@ -1,12 +1,13 @@
 // Port: what a worker sees of one virtual NIC. A few virtual calls per burst, never per frame.
 //
 // Ownership of frames: Receive hands buffers to the worker; Transmit takes them until Recycle gives
-// them back to the pool. All frames live in the FrameArea of the port's home worker, and every method
-// of the first group is called by that worker only. The second group is for control threads.
+// them back to the pool. All frames live in the FrameArea of the port's home worker, and every
+// method of the first group is called by that worker only. The second group is for control threads.
 #ifndef VMQD_DAEMON_PORT_PORT_H_
 #define VMQD_DAEMON_PORT_PORT_H_
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,8 +19,8 @@
 
 namespace vmqd {
 
-// How many buffers a port may tie up, in frames; each a power of two. Their sum is set aside for the
-// port in its queue's area, so that a port that stalls costs no other port a buffer.
+// How many buffers a port may tie up, in frames; each a power of two. Their sum is set aside for
+// the port in its queue's area, so that a port that stalls costs no other port a buffer.
 struct PortBuffers {
   uint32_t vm_ring;  // receive ring of its socket on the home queue
   uint32_t fill;     // waiting for what the VM sends, per port
@@ -59,7 +60,8 @@ class Port {
   virtual std::vector<const XskSocket*> Sockets() const = 0;
 };
 
-// The way to a port's device, which every kind has: one AF_XDP socket's transmit side, and the quota.
+// The way to a port's device, which every kind has: one AF_XDP socket's transmit side, and the
+// quota.
 class DeviceSender {
  public:
   DeviceSender(XskSocket& socket, uint32_t quota, FrameArea::Owner owner)
@@ -75,7 +77,16 @@ class DeviceSender {
     socket_.Transmit(frames, count);
     outstanding_ += count;
   }
-  uint32_t Flush() { return socket_.TxPending() ? socket_.Kick() : 0; }
+  // A device that refused a frame is full. It is left alone for a moment: the queue before it fills
+  // up, Room becomes 0, and frames wait or drop where that costs least.
+  uint32_t Flush() {
+    if (!socket_.TxPending()) return 0;
+    if (refused_ && std::chrono::steady_clock::now() < hold_until_) return 0;
+    const uint32_t refused = socket_.Kick();
+    refused_ = refused > 0;
+    if (refused_) hold_until_ = std::chrono::steady_clock::now() + kHold;
+    return refused;
+  }
   bool Pending() const { return socket_.TxPending(); }
   void Recycle(FramePool& pool) {
     if (outstanding_ == 0) return;
@@ -90,10 +101,14 @@ class DeviceSender {
 
  private:
   static constexpr uint32_t kBatch = 64;
+  // A device queue of 1000 frames, the default, drains by a hundred at a million frames a second.
+  static constexpr std::chrono::microseconds kHold{100};
   XskSocket& socket_;
   const uint32_t quota_;
   const FrameArea::Owner owner_;
   uint32_t outstanding_ = 0;
+  bool refused_ = false;
+  std::chrono::steady_clock::time_point hold_until_{};
 };
 
 }  // namespace vmqd

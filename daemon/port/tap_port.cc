@@ -10,6 +10,9 @@ namespace vmqd {
 namespace {
 
 constexpr uint64_t kNone = UINT64_MAX;
+// Frames one large segment may become: 64 KiB at Linux's least MSS (TCP_MIN_SND_MSS, 48 bytes) is
+// some 1400. A guest that asks for more asks for work, not for delivery.
+constexpr uint32_t kMaxSegments = 1400;
 constexpr uint32_t kUnusedFillRing = 16;  // every anchor has one; a tap never fills it
 
 void Add(std::atomic<uint64_t>& counter, uint64_t n) {
@@ -38,8 +41,7 @@ absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(FrameArea& area, PortProg
   if (absl::Status status = program.Fence(options.ifindex, options.device); !status.ok()) {
     return status;
   }
-  auto receiver =
-      PacketSocket::Open(options.ifindex, options.device, PacketSocket::Role::kDevice);
+  auto receiver = PacketSocket::Open(options.ifindex, options.device, PacketSocket::Role::kDevice);
   if (!receiver.ok()) return receiver.status();
   port->receiver_ = *std::move(receiver);
   return port;
@@ -78,9 +80,9 @@ void TapPort::ReceiveBatch(FramePool& pool) {
     data[i] = pool.area().Data(buffers_[i] + FrameArea::kHeadroom);
   }
   next_ = 0;
-  received_ = held == 0 ? 0
-                        : receiver_->Receive(data.data(), pool.area().max_frame_len(), held,
-                                             batch_.data());
+  received_ =
+      held == 0 ? 0
+                : receiver_->Receive(data.data(), pool.area().max_frame_len(), held, batch_.data());
 }
 
 uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
@@ -88,7 +90,8 @@ uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
   if (!plan_ && frame.header.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
     plan_ = Segmentation::Plan({frame.data, frame.length}, frame.header);
     segment_ = 0;
-    if (!plan_ || plan_->max_length() > pool.area().max_frame_len()) {
+    if (!plan_ || plan_->count() > kMaxSegments ||
+        plan_->max_length() > pool.area().max_frame_len()) {
       plan_.reset();
       Drop(DropReason::kBAD_OFFLOAD);
       return 0;
@@ -112,7 +115,8 @@ uint32_t TapPort::ExpandPlain(Frame* out) {
   }
   *out = {buffers_[next_] + FrameArea::kHeadroom, frame.length};
   if (frame.tagged) {
-    // The kernel moved the tag out of the frame; put it back, so that the police sees what was sent.
+    // The kernel moved the tag out of the frame; put it back, so that the police sees what was
+    // sent.
     PushVlanTag(frame.data, frame.tci);
     out->addr -= kVlanTagLen;
     out->len += kVlanTagLen;
@@ -123,8 +127,7 @@ uint32_t TapPort::ExpandPlain(Frame* out) {
 }
 
 uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
-  const uint32_t count =
-      std::min({max, plan_->count() - segment_, pool.available()});
+  const uint32_t count = std::min({max, plan_->count() - segment_, pool.available()});
   for (uint32_t i = 0; i < count; ++i) {
     const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
     out[i] = {addr, plan_->Write(segment_ + i, pool.area().Data(addr))};

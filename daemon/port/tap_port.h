@@ -1,7 +1,8 @@
-// A port on a tap device that a VMM holds open. Towards the VM: AF_XDP transmit, like every port. From
-// the VM: a packet socket, because only there the virtio_net_hdr survives; with it checksums are
-// completed where the guest says they are missing, and large segments are cut at the size the guest
-// says (see xdp/packet_socket.h). A tc program behind the socket keeps the frames from the host stack.
+// A port on a tap device that a VMM holds open. Towards the VM: AF_XDP transmit, like every port.
+// From the VM: a packet socket, because only there the virtio_net_hdr survives; with it checksums
+// are completed where the guest says they are missing, and large segments are cut at the size the
+// guest says (see xdp/packet_socket.h). A tc program behind the socket keeps the frames from the
+// host stack.
 #ifndef VMQD_DAEMON_PORT_TAP_PORT_H_
 #define VMQD_DAEMON_PORT_TAP_PORT_H_
 
@@ -47,7 +48,8 @@ class TapPort final : public Port {
   explicit TapPort(const Options& options) : options_(options) {}
   void ReceiveBatch(FramePool& pool);
   uint32_t TopUpBuffers(FramePool& pool);
-  // Turns the frame at `next_` into at most `max` frames at `out`; moves on when it is done with it.
+  // Turns the frame at `next_` into at most `max` frames at `out`; moves on when it is done with
+  // it.
   uint32_t Expand(FramePool& pool, Frame* out, uint32_t max);
   uint32_t ExpandPlain(Frame* out);
   uint32_t ExpandSegments(FramePool& pool, Frame* out, uint32_t max);

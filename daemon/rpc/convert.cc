@@ -192,6 +192,7 @@ void ToProto(const QueueStatus& status, v1::Queue* queue) {
   queue->set_buffers(status.buffers);
   queue->set_buffers_free(status.buffers_free);
   queue->set_buffers_reserved(status.buffers_reserved);
+  queue->set_buffers_in_flight(status.buffers_in_flight);
   ToProto(status.sockets, queue->mutable_sockets());
 }
 

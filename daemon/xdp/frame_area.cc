@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -37,6 +38,12 @@ absl::StatusOr<std::unique_ptr<FrameArea>> FrameArea::Create(uint32_t buffers,
 FrameArea::~FrameArea() {
   if (base_ != nullptr) munmap(base_, size());
   if (memfd_ >= 0) close(memfd_);
+}
+
+uint32_t FrameArea::CountOwnedBy(Owner owner) const {
+  return static_cast<uint32_t>(std::count_if(
+      owners_.get(), owners_.get() + buffers_,
+      [owner](const auto& tag) { return tag.load(std::memory_order_relaxed) == owner; }));
 }
 
 std::vector<uint64_t> FrameArea::OwnedBy(Owner owner) const {

@@ -1,11 +1,11 @@
-// The memory of one queue: a memfd cut into equal buffers, registered with the kernel as the UMEM of
-// the queue's sockets and of the netdev ports at home there, so that a frame moves between them by
-// descriptor. A memfd, so that another process can be handed it.
+// The memory of one queue: a memfd cut into equal buffers, registered with the kernel as the UMEM
+// of the queue's sockets and of the netdev ports at home there, so that a frame moves between them
+// by descriptor. A memfd, so that another process can be handed it.
 //
-// Every buffer has an owner tag. Whoever hands a buffer to a ring of the kernel tags it, and the tag
-// goes back to kInHand when the buffer returns; when a socket is closed, the buffers its rings held
-// are the ones that carry its tag. Tags are written by the worker only and read by control threads
-// after that worker has let go of the socket.
+// Every buffer has an owner tag. Whoever hands a buffer to a ring of the kernel tags it, and the
+// tag goes back to kInHand when the buffer returns; when a socket is closed, the buffers its rings
+// held are the ones that carry its tag. Tags are written by the worker only and read by control
+// threads after that worker has let go of the socket.
 #ifndef VMQD_DAEMON_XDP_FRAME_AREA_H_
 #define VMQD_DAEMON_XDP_FRAME_AREA_H_
 
@@ -27,10 +27,10 @@ struct Frame {
 class FrameArea {
  public:
   using Owner = uint16_t;
-  static constexpr Owner kInHand = 0;        // a worker's pool or a burst
-  static constexpr Owner kUplinkRings = 1;   // rings of the uplink's sockets on this queue
-  static constexpr Owner kGranted = 2;       // lent to another worker for its hand-overs
-  static constexpr Owner kFirstPort = 3;     // + slot: rings of that port's device sockets
+  static constexpr Owner kInHand = 0;       // a worker's pool or a burst
+  static constexpr Owner kUplinkRings = 1;  // rings of the uplink's sockets on this queue
+  static constexpr Owner kGranted = 2;      // lent to another worker for its hand-overs
+  static constexpr Owner kFirstPort = 3;    // + slot: rings of that port's device sockets
 
   // XDP_PACKET_HEADROOM (linux/bpf.h): the kernel writes received frames this far into the buffer.
   static constexpr uint32_t kHeadroom = 256;
@@ -58,6 +58,8 @@ class FrameArea {
   }
   // Start addresses of all buffers tagged `owner`. Caller: see above.
   std::vector<uint64_t> OwnedBy(Owner owner) const;
+  // How many there are; any thread, exact when the worker rests.
+  uint32_t CountOwnedBy(Owner owner) const;
 
  private:
   FrameArea() = default;

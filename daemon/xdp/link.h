@@ -3,7 +3,8 @@
 // sysfs may belong to another namespace.
 //
 // Errors: absl::Status whose message says what was attempted on which device, what the kernel said
-// in words and, where known, what to try. kNotFound: no such device. Blocking; control threads only.
+// in words and, where known, what to try. kNotFound: no such device. Blocking; control threads
+// only.
 #ifndef VMQD_DAEMON_XDP_LINK_H_
 #define VMQD_DAEMON_XDP_LINK_H_
 
@@ -25,20 +26,20 @@ struct Link {
   std::string name;
   std::string kind;  // "veth", "tun", ...; empty for physical devices
   MacAddress mac;
-  uint32_t mtu = 0;       // bytes of payload
-  uint32_t max_mtu = 0;   // 0: not said
-  bool up = false;        // IFF_UP
-  bool carrier = false;   // IFF_LOWER_UP: frames can leave
-  uint32_t queues = 1;    // receive queues in use (real_num_rx_queues)
-  int numa_node = -1;     // -1: not known
+  uint32_t mtu = 0;      // bytes of payload
+  uint32_t max_mtu = 0;  // 0: not said
+  bool up = false;       // IFF_UP
+  bool carrier = false;  // IFF_LOWER_UP: frames can leave
+  uint32_t queues = 1;   // receive queues in use (real_num_rx_queues)
+  int numa_node = -1;    // -1: not known
 };
 
 absl::StatusOr<Link> FindLink(std::string_view name);
 absl::StatusOr<Link> FindLink(int ifindex);
 
 // A veth pair with one queue on each side, both ends up, IPv6 address generation off on `name` (the
-// end vmqd keeps). kAlreadyExists when either name is taken. GRO is switched on at the peer, so that
-// its NAPI runs and frames can be handed to it.
+// end vmqd keeps). kAlreadyExists when either name is taken. GRO is switched on at the peer, so
+// that its NAPI runs and frames can be handed to it.
 absl::Status CreateVeth(std::string_view name, std::string_view peer, uint32_t mtu);
 
 // A persistent single-queue tap (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR), up, IPv6 address generation
@@ -52,9 +53,9 @@ absl::Status SetLinkMtu(int ifindex, uint32_t mtu);
 
 // Offload features of a device, by ethtool's string-set names ("rx-vlan-hw-parse", "rx-lro").
 struct Feature {
-  bool known = false;      // the device lists it
+  bool known = false;  // the device lists it
   bool active = false;
-  bool changeable = false; // neither fixed nor never-changing
+  bool changeable = false;  // neither fixed nor never-changing
 };
 absl::StatusOr<Feature> GetFeature(std::string_view device, std::string_view feature);
 absl::Status SetFeature(std::string_view device, std::string_view feature, bool on);
@@ -81,7 +82,8 @@ class LinkMonitor {
     // Messages were lost (ENOBUFS): look at every device again. ifindex is 0 then.
     bool overrun = false;
   };
-  static absl::StatusOr<std::unique_ptr<LinkMonitor>> Start(std::function<void(const Event&)> on_event);
+  static absl::StatusOr<std::unique_ptr<LinkMonitor>> Start(
+      std::function<void(const Event&)> on_event);
   virtual ~LinkMonitor() = default;  // stops the thread
 };
 

@@ -43,8 +43,8 @@ bool Filter(int fd, std::span<const sock_filter> code) {
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0;
 }
 
-// A large frame is received in two parts: what fits into the buffer given, and the rest, which leaves
-// room before it for the first part to be put in front.
+// A large frame is received in two parts: what fits into the buffer given, and the rest, which
+// leaves room before it for the first part to be put in front.
 constexpr uint32_t kLargeHead = 4096;
 constexpr uint32_t kLargeStride = kLargeHead + PacketSocket::kMaxLarge;
 
@@ -128,8 +128,7 @@ uint32_t PacketSocket::Receive(uint8_t* const* buffers, uint32_t capacity, uint3
     message.msg_controllen = sizeof(slot.control);
   }
   // MSG_TRUNC: the true length, also of a frame that did not fit.
-  const int received =
-      recvmmsg(fd_, messages_.data(), count, MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  const int received = recvmmsg(fd_, messages_.data(), count, MSG_DONTWAIT | MSG_TRUNC, nullptr);
   if (received <= 0) return 0;
   for (int i = 0; i < received; ++i) {
     Slot& slot = (*slots_)[static_cast<size_t>(i)];
@@ -161,8 +160,8 @@ absl::Status PacketSocket::Claim(const MacAddress& mac) {
   if (setsockopt(fd_, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof(request)) == 0) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("having the NIC accept frames for ", mac.ToString(), ": ", std::strerror(errno)));
+  return absl::FailedPreconditionError(absl::StrCat("having the NIC accept frames for ",
+                                                    mac.ToString(), ": ", std::strerror(errno)));
 }
 
 void PacketSocket::Release(const MacAddress& mac) {

@@ -1,8 +1,8 @@
 // A packet socket (AF_PACKET) in the two places where AF_XDP cannot serve:
 //   - on an uplink, for broadcast and multicast: the XDP program passes them to the host stack,
 //     which keeps them, and this socket takes the switch's copy. It also claims the VMs' addresses
-//     of the NIC (PACKET_MR_UNICAST) and all multicast; the kernel drops the claims with the socket,
-//     even after kill -9.
+//     of the NIC (PACKET_MR_UNICAST) and all multicast; the kernel drops the claims with the
+//     socket, even after kill -9.
 //   - on a tap port, for everything a VM sends: only here does the virtio_net_hdr survive, which
 //     says where a checksum is missing and where a large segment wants to be cut. AF_XDP on a tap
 //     loses it (Linux 6.18), and stock VMMs use it.
@@ -10,8 +10,8 @@
 #ifndef VMQD_DAEMON_XDP_PACKET_SOCKET_H_
 #define VMQD_DAEMON_XDP_PACKET_SOCKET_H_
 
-#include "daemon/net/virtio_net_header.h"
 #include <sys/socket.h>
+#include "daemon/net/virtio_net_header.h"
 
 #include <array>
 #include <atomic>
@@ -45,11 +45,11 @@ class PacketSocket {
   int fd() const { return fd_; }
 
   struct Received {
-    // The whole frame: in the buffer given, or, when it is longer than that (kDevice only), in memory
-    // of the socket's own that is valid until the next call.
+    // The whole frame: in the buffer given, or, when it is longer than that (kDevice only), in
+    // memory of the socket's own that is valid until the next call.
     uint8_t* data = nullptr;
     uint32_t length = 0;
-    bool tagged = false;      // the kernel took an 802.1Q tag off; `tci` has it
+    bool tagged = false;  // the kernel took an 802.1Q tag off; `tci` has it
     uint16_t tci = 0;
     virtio_net_hdr header{};  // kDevice only
   };
@@ -75,7 +75,7 @@ class PacketSocket {
   int fd_;
   int ifindex_;
   Role role_;
-  Statistics statistics_;  // the kernel's are reset by each read
+  Statistics statistics_;             // the kernel's are reset by each read
   std::unique_ptr<uint8_t[]> large_;  // kDevice: kBatch places for frames that outgrow a buffer
   struct Slot;
   std::unique_ptr<std::array<Slot, kBatch>> slots_;

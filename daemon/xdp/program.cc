@@ -151,11 +151,10 @@ vmqd_uplink_counters UplinkProgram::Counters() const {
   return SumOverCpus<vmqd_uplink_counters>(skeleton_->maps.uplink_counters, 0);
 }
 
-absl::StatusOr<std::unique_ptr<PortProgram>> PortProgram::Load(uint32_t max_frame_len) {
+absl::StatusOr<std::unique_ptr<PortProgram>> PortProgram::Load() {
   std::unique_ptr<PortProgram> program(new PortProgram);
   program->skeleton_ = port_bpf__open();
   if (program->skeleton_ == nullptr) return KernelError("opening port.bpf.o", errno, kLoadCure);
-  program->skeleton_->rodata->max_frame_len = max_frame_len;
   if (const int error = port_bpf__load(program->skeleton_); error != 0) {
     return KernelError("loading the ports' XDP program", -error, kLoadCure);
   }

@@ -70,7 +70,7 @@ class UplinkProgram {
 
 class PortProgram {
  public:
-  static absl::StatusOr<std::unique_ptr<PortProgram>> Load(uint32_t max_frame_len);
+  static absl::StatusOr<std::unique_ptr<PortProgram>> Load();
   ~PortProgram();
 
   // Zeroes the slot's counters.

@@ -68,8 +68,8 @@ absl::StatusOr<std::unique_ptr<Umem>> Umem::Register(FrameArea& area, RingSizes 
                                       &umem->completion_, &config);
   if (error != 0) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("registering ", area.size() >> 20, " MiB of frame buffers with AF_XDP: ",
-                     std::strerror(error),
+        absl::StrCat("registering ", area.size() >> 20,
+                     " MiB of frame buffers with AF_XDP: ", std::strerror(error),
                      "; raise the locked-memory limit (LimitMEMLOCK, or CAP_IPC_LOCK) or ask for "
                      "fewer buffers_per_queue"));
   }
@@ -98,8 +98,8 @@ absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(Umem& umem, const Opt
 }
 
 absl::Status XskSocket::Bind() {
-  // The rings that came with the registration belong to its first anchor; libxdp wants every further
-  // anchor to bring its own, and ignores what a later socket of the same queue brings.
+  // The rings that came with the registration belong to its first anchor; libxdp wants every
+  // further anchor to bring its own, and ignores what a later socket of the same queue brings.
   const bool first = options_.anchor && !umem_->first_taken_;
   fill_ = first ? &umem_->fill_ : &own_fill_;
   completion_ = first ? &umem_->completion_ : &own_completion_;
@@ -176,10 +176,13 @@ uint32_t XskSocket::Kick() {
     const uint32_t queued = tx_queued_;
     const ssize_t sent = sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
     const int error = sent < 0 ? errno : 0;
-    if (error == EBUSY) ++refused;
     tx_queued_ = TxBacklog();
+    if (error == EBUSY) {
+      refused = 1;
+      break;
+    }
     // EAGAIN with progress: the budget of one call is used up. Without, ENOBUFS, and all else: later.
-    if (zero_copy_ || (error != EBUSY && tx_queued_ == queued)) break;
+    if (zero_copy_ || tx_queued_ == queued) break;
   }
   if (calls > 0) Add(kicks_, calls);
   if (zero_copy_) tx_queued_ = TxBacklog();

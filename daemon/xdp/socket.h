@@ -1,12 +1,13 @@
-// AF_XDP sockets through libxdp: the Umem that a device's sockets share and the rings of one socket.
-// Opening and closing is for control threads under the Switch's mutex (libxdp keeps unlocked
-// reference counts in the umem); the ring methods are for the one worker that owns the socket.
+// AF_XDP sockets through libxdp: the Umem that a device's sockets share and the rings of one
+// socket. Opening and closing is for control threads under the Switch's mutex (libxdp keeps
+// unlocked reference counts in the umem); the ring methods are for the one worker that owns the
+// socket.
 //
 // Facts (Linux 6.18): sockets of one (device, queue) share one fill and one completion ring, which
-// belong to the first of them, the anchor; re-binding a queue answers EBUSY for some 20 ms after the
-// last socket was closed; one transmit call moves 32 descriptors unless XDP_MAX_TX_SKB_BUDGET (6.17)
-// raises it; EBUSY from a transmit call means that exactly one frame was completed without having
-// been sent (net/xdp/xsk.c, __xsk_generic_xmit).
+// belong to the first of them, the anchor; re-binding a queue answers EBUSY for some 20 ms after
+// the last socket was closed; one transmit call moves 32 descriptors unless XDP_MAX_TX_SKB_BUDGET
+// (6.17) raises it; EBUSY from a transmit call means that exactly one frame was completed without
+// having been sent (net/xdp/xsk.c, __xsk_generic_xmit).
 #ifndef VMQD_DAEMON_XDP_SOCKET_H_
 #define VMQD_DAEMON_XDP_SOCKET_H_
 
@@ -59,7 +60,7 @@ class XskSocket {
     uint32_t rx_size = 0;  // descriptors, a power of two; 0: no receive ring
     uint32_t tx_size = 0;
     Copy copy = Copy::kForced;
-    bool anchor = true;    // first socket on its (device, queue): owns fill and completion ring
+    bool anchor = true;  // first socket on its (device, queue): owns fill and completion ring
   };
   // Binds; retries EBUSY for up to `kBindPatience`. The message of an error says which driver,
   // queue and mode refused, and what to try.
@@ -82,8 +83,8 @@ class XskSocket {
   uint32_t TxRoom();
   // Queues `count` <= TxRoom() frames. They are the kernel's until Complete returns them.
   void Transmit(const Frame* frames, uint32_t count);
-  // Has the kernel send what is queued. Never waits for room. Returns how many of the queued frames
-  // the driver refused and lost.
+  // Has the kernel send what is queued. Never waits for room, and stops at the first frame the driver
+  // refuses; what is queued behind it stays. Returns how many frames were refused and lost, 0 or 1.
   uint32_t Kick();
   bool TxPending() const { return tx_queued_ > 0; }
 

@@ -1,0 +1,159 @@
+"""Lab: one test's world. A host namespace, the daemon in it, and everything that is plugged in.
+
+Each system test has a Lab of its own (fixture `lab`), so tests run in parallel and in any order.
+Used by the thread of the test. What must stay true: close() undoes everything, in the reverse order
+of making, pass or fail; finish() first checks that the daemon accounts for every frame and ends
+orderly.
+"""
+
+import contextlib
+import shutil
+import tempfile
+
+from tests.lab import frames
+from tests.lab.endpoints import Inbox, Nic, PacketVm, TapVm, wait_until
+from tests.lab.namespaces import Namespace, make_veth
+from tests.lab.vmqd import Daemon, conservation, drops
+
+HOST_MAC = "02:00:00:00:ff:01"
+WIRE_MAC = "02:00:00:00:ff:02"  # somebody out there, behind the NIC
+
+
+class Lab:
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="vq-")
+        self.stack = contextlib.ExitStack()
+        self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.inbox = Inbox()
+        self.stack.callback(self.inbox.close)
+        self.conserves = True  # a test that kills the daemon or leaves traffic on says otherwise
+        self.daemon = None
+        self.namespaces = []
+        self.host = self.namespace("host", ipv6=False)
+        self.host.plugged, self.host.foreign_xdp = set(), set()
+
+    # --- what is there before the daemon
+
+    def namespace(self, role, ipv6=True):
+        self.namespaces.append(self.stack.enter_context(Namespace(role, ipv6)))
+        return self.namespaces[-1]
+
+    def nic(self, name="nic0", queues=4, mac=HOST_MAC):
+        """The NIC stand-in, in the host namespace; the test is its wire."""
+        self.host.plugged.add(name)
+        nic = Nic(self.inbox, self.host, name, queues)
+        self.host.ip("link", "set", name, "address", mac)
+        self.stack.callback(nic.close)
+        return nic
+
+    def wire(self, device="eth1", queues=4, address="10.0.0.254/24", ipv6="fd00::fe/64"):
+        """A namespace at the far end of a veth with `queues` queues and default offloads."""
+        wire = self.namespace("wire")
+        self.host.plugged.add(device)
+        make_veth(self.host, device, "wire0", queues, wire)
+        wire.address("wire0", address, ipv6)
+        return wire
+
+    # --- the daemon and its ports
+
+    def start(self, *arguments, uplink=None, **environment):
+        """Starts vmqd; with `uplink`, also attaches that device."""
+        self.daemon = Daemon(self.host, self.directory, *arguments, environment=environment)
+        self.stack.callback(self._end_daemon)
+        self.daemon.start()
+        if uplink:
+            self.cli("uplink", "add", uplink)
+        return self.daemon
+
+    def cli(self, *words):
+        return self.daemon.cli(*words)
+
+    def call(self, *words, **kwargs):
+        return self.daemon.call(*words, **kwargs)
+
+    def tap_vm(self, name, mac=None, *options, offloads=0, reading=True):
+        """A tap port and the VM that opened it. The device has the port's name."""
+        mac = mac or frames.vm_mac(len(self.host.plugged) + 1)
+        self.cli("port", "add", name, "--tap", name, "--mac", mac, *options)
+        vm = TapVm(self.inbox, self.host, name, mac, offloads, reading)
+        self.stack.callback(vm.close)
+        self.wait_up(name)
+        return vm
+
+    def wait_up(self, port):
+        """The kernel tells of a carrier some time after it is there."""
+        wait_until(lambda: self.cli("port", "show", port)["operStatus"] == "UP",
+                   what=f"port {port} up")
+
+    def veth_vm(self, name, index, *options):
+        """A VETH port whose peer is eth0 of a new namespace, with addresses ending in `index`."""
+        vm = self.namespace(name)
+        self.cli("port", "add", name, "--veth", f"{name},{name}-p", "--mac", frames.vm_mac(index),
+                 *options)
+        self.move_in(vm, name, f"{name}-p", index)
+        return vm
+
+    def netdev_vm(self, name, index, *options, queues=1):
+        """A NETDEV port on a veth the test made, with default offloads on both ends."""
+        vm = self.namespace(name)
+        self.host.plugged.add(name)
+        make_veth(self.host, name, f"{name}-p", queues)
+        self.cli("port", "add", name, "--netdev", name, "--mac", frames.vm_mac(index), *options)
+        self.move_in(vm, name, f"{name}-p", index)
+        return vm
+
+    def move_in(self, vm, port, device, index):
+        """What a container runtime does with the end it is given."""
+        self.host.ip("link", "set", device, "netns", vm.name, "name", "eth0")
+        vm.ip("link", "set", "eth0", "address", frames.vm_mac(index))
+        vm.up("eth0")
+        vm.address("eth0", f"10.0.0.{index}/24", f"fd00::{index:x}/64")
+        self.wait_up(port)
+
+    def host_port(self, name="vhost0", index=253, *options):
+        """The host's own port on the switch; its interface is `name` in the host namespace."""
+        self.cli("port", "add", "host", "--host", name, "--mac", frames.vm_mac(index), *options)
+        self.host.address(name, f"10.0.0.{index}/24")
+        return self.host
+
+    def packet(self, namespace, device="eth0", mac=None):
+        """Raw frames in and out of an interface."""
+        endpoint = PacketVm(self.inbox, namespace, device, mac)
+        self.stack.callback(endpoint.close)
+        return endpoint
+
+    # --- what it counted
+
+    def drops(self, resource, name, direction):
+        counters = self.cli(resource, "show", name).get("counters", {})
+        return drops(counters, direction)
+
+    def conservation(self):
+        return conservation(self.daemon)
+
+    # --- the end
+
+    def finish(self):
+        """After a test that passed: nothing is lost unnamed, and the daemon ends orderly."""
+        if not self.daemon or self.daemon.process.poll() is not None:
+            return
+        if self.conserves:
+            self.conservation()
+        self.daemon.stop()
+
+    def _end_daemon(self):
+        if self.daemon.process and self.daemon.process.poll() is None:
+            self.daemon.kill()
+
+    def close(self):
+        self.stack.close()
+
+    def describe(self):
+        """For a test that paused: how to look around."""
+        lines = [f"  directory      {self.directory}"]
+        lines += [f"  enter          nsenter --net=/run/netns/{namespace.name}"
+                  for namespace in self.namespaces]
+        if self.daemon:
+            lines.append(f"  daemon         pid {self.daemon.pid}, log {self.daemon.log_path}")
+            lines.append(f"  ask it         vmqd-cli --address {self.daemon.address} port list")
+        return "\n".join(lines)

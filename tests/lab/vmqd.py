@@ -1,0 +1,148 @@
+"""The daemon under test and its command line client, as processes.
+
+Used by the thread of a test. Binaries come from $VMQD_BUILD (default build/release). What must stay
+true: a daemon that was started is stopped by SIGTERM, answers that with exit code 0, and leaves the
+namespace as it found it: no device, no XDP program of its own.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+from tests.lab.endpoints import wait_until
+from tests.lab.namespaces import CommandFailed, run
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("VMQD_BUILD", ROOT / "build" / "release"))
+VMQD, CLI = BUILD / "daemon" / "vmqd", BUILD / "client" / "vmqd-cli"
+OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
+
+
+class Daemon:
+    """vmqd in a namespace, on a socket of its own under `directory`."""
+
+    def __init__(self, namespace, directory, *arguments, environment=None):
+        self.namespace = namespace
+        self.socket = pathlib.Path(directory) / "vmqd.sock"
+        self.address = f"unix:{self.socket}"
+        self.log_path = pathlib.Path(directory) / "vmqd.log"
+        self.arguments = arguments
+        self.environment = os.environ | (environment or {})
+        self.before = namespace.links()
+        self.process = None
+
+    def start(self, timeout=20):
+        with open(self.log_path, "a") as log:
+            self.process = subprocess.Popen(
+                self.namespace.command(VMQD, "--address", self.address, *self.arguments),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
+
+        def answers():
+            if self.process.poll() is not None:
+                raise CommandFailed(f"vmqd ended with {self.process.returncode}:\n{self.log()}")
+            return self.call("switch", "show").returncode == OK
+
+        wait_until(answers, timeout, 0.02, what="vmqd answering")
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def call(self, *words, output="json", timeout=60):
+        """vmqd-cli with these words; CompletedProcess whatever the exit code."""
+        return run(CLI, "--address", self.address, "-o", output, *words, check=False,
+                   timeout=timeout)
+
+    def cli(self, *words):
+        """vmqd-cli that must succeed; its JSON."""
+        done = self.call(*words)
+        if done.returncode:
+            command = " ".join(map(str, words))
+            raise CommandFailed(f"vmqd-cli {command}: exit code {done.returncode}\n"
+                                f"{done.stdout}{done.stderr}\n--- log\n{self.log()[-3000:]}")
+        return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, timeout=20):
+        """SIGTERM; fails unless the daemon ends orderly and leaves nothing behind."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"vmqd did not end within {timeout} s of SIGTERM\n"
+                                 f"{self.log()[-3000:]}") from None
+        assert code == 0, f"vmqd ended with {code}\n{self.log()[-5000:]}"
+        self.check_leftovers()
+
+    def check_leftovers(self):
+        """No device the daemon made, and no XDP program it attached, is left in its namespace."""
+        after = self.namespace.links()
+        made = [name for name, link in after.items()
+                if name not in self.before and link.get("linkinfo", {}).get("info_kind") in
+                ("tun", "veth") and name not in self.namespace.plugged]
+        assert not made, f"devices left behind: {made}"
+        for name, link in after.items():
+            had = "xdp" in self.before.get(name, {}) or name in self.namespace.foreign_xdp
+            assert had or "xdp" not in link, f"XDP program left on {name}: {link['xdp']}"
+
+
+def number(message, field):
+    return int(message.get(field, 0))
+
+
+def drops(counters, direction):
+    """{reason: frames} of one direction, "in" or "out"."""
+    return {drop["reason"]: int(drop["pkts"]) for drop in counters.get(f"{direction}Drops", [])
+            if int(drop["pkts"])}
+
+
+def snapshot(daemon):
+    """The counters of every uplink, every port and the switch: what conservation is about."""
+    uplinks = daemon.cli("uplink", "list").get("uplinks", [])
+    ports = daemon.cli("port", "list").get("ports", [])
+    whole = daemon.cli("switch", "show")
+    replicated = {"replicatedPkts": whole.get("replicatedPkts", 0)}
+    return {"switch": whole.get("counters", {}) | replicated,
+            "resources": {item["name"]: item.get("counters", {}) for item in uplinks + ports}}
+
+
+def quiet(daemon, timeout=15):
+    """The counters once nothing moves any more: equal in three looks, 100 ms apart."""
+    end = time.monotonic() + timeout
+    looks = [snapshot(daemon)]
+    while len(looks) < 3 or not looks[-1] == looks[-2] == looks[-3]:
+        assert time.monotonic() < end, f"counters still move after {timeout} s: {looks[-2:]}"
+        time.sleep(0.1)
+        looks.append(snapshot(daemon))
+    return looks[-1]
+
+
+def conservation(daemon, timeout=15):
+    """Every frame is accounted for, per uplink, per port and in the whole switch. Returns counters.
+
+    received = delivered + sum of named drops, as proto/vmqd/v1/types.proto states it.
+    """
+    counters = quiet(daemon, timeout)
+    for name, item in counters["resources"].items():
+        lost_in, lost_out = sum(drops(item, "in").values()), sum(drops(item, "out").values())
+        forwarded = number(item, "inForwardedPkts")
+        assert number(item, "inPkts") == forwarded + lost_in, f"{name}: {item}"
+        assert number(item, "offeredPkts") == number(item, "outPkts") + lost_out, f"{name}: {item}"
+        assert number(item, "inDiscards") == lost_in, f"{name}: {item}"
+        assert number(item, "outDiscards") == lost_out, f"{name}: {item}"
+    whole = counters["switch"]
+    entered = number(whole, "inPkts") + number(whole, "replicatedPkts")
+    left = sum(number(whole, field) for field in ("outPkts", "inDiscards", "outDiscards"))
+    assert entered == left, f"switch: {entered} in, {left} out or dropped: {counters}"
+    return counters

@@ -1,0 +1,119 @@
+// What the model says is what the message says.
+#include "daemon/rpc/convert.h"
+
+#include "gtest/gtest.h"
+
+namespace vmqd::rpc {
+namespace {
+
+MacAddress Mac(const char* text) { return *MacAddress::Parse(text); }
+
+TEST(Convert, Counters) {
+  PortStatus status;
+  status.config.id = "vm1";
+  status.counters.in_pkts = 10;
+  status.counters.in_forwarded_pkts = 7;
+  status.counters.in_drops[VMQD_DROP_SPOOFED_SOURCE] = 2;
+  status.counters.in_drops[VMQD_DROP_RUNT] = 1;
+  status.counters.offered_pkts = 5;
+  status.counters.out_pkts = 4;
+  status.counters.out_drops[VMQD_DROP_PORT_FULL] = 1;
+  v1::Port port;
+  ToProto(status, &port);
+  const v1::Counters& counters = port.counters();
+  EXPECT_EQ(counters.in_discards(), 3u);
+  EXPECT_EQ(counters.out_discards(), 1u);
+  ASSERT_EQ(counters.in_drops_size(), 2) << "only reasons that occurred";
+  EXPECT_EQ(counters.in_drops(0).reason(), "runt");
+  EXPECT_EQ(counters.in_drops(1).reason(), "spoofed_source");
+  EXPECT_EQ(counters.in_drops(1).pkts(), 2u);
+  ASSERT_EQ(counters.out_drops_size(), 1);
+  EXPECT_EQ(counters.out_drops(0).reason(), "port_full");
+}
+
+TEST(Convert, CountersAdd) {
+  Counters sum;
+  sum.in_pkts = 1;
+  sum.out_drops[VMQD_DROP_HAIRPIN] = 2;
+  Counters other = sum;
+  other.offered_pkts = 9;
+  sum += other;
+  EXPECT_EQ(sum.in_pkts, 2u);
+  EXPECT_EQ(sum.offered_pkts, 9u);
+  EXPECT_EQ(sum.OutDiscards(), 4u);
+  EXPECT_EQ(sum.InDiscards(), 0u);
+}
+
+TEST(Convert, PortRequestedAndEffective) {
+  PortStatus status;
+  status.config = {.id = "vm1",
+                   .uplink = "eth0",
+                   .kind = PortKind::kHost,
+                   .device = "vmq0",
+                   .peer_device = "host0",
+                   .macs = {Mac("52:54:00:AB:CD:EF")},
+                   .weight = 0,
+                   .queue = 3};
+  status.queue = 0;
+  status.queue_reason = "weight 0";
+  status.macs = status.config.macs;
+  status.oper = OperStatus::kFaulted;
+  v1::Port port;
+  ToProto(status, &port);
+  EXPECT_EQ(port.name(), "ports/vm1");
+  EXPECT_EQ(port.uplink(), "uplinks/eth0");
+  EXPECT_EQ(port.kind(), v1::HOST);
+  EXPECT_EQ(port.macs(0), "52:54:00:ab:cd:ef");
+  EXPECT_TRUE(port.has_weight()) << "0 is a weight, not the absence of one";
+  EXPECT_EQ(port.queue(), 3u);
+  EXPECT_EQ(port.effective_queue(), 0u);
+  EXPECT_EQ(port.effective_queue_reason(), "weight 0");
+  EXPECT_EQ(port.oper_status(), v1::FAULTED);
+
+  status.config.queue.reset();
+  v1::Port placed;
+  ToProto(status, &placed);
+  EXPECT_FALSE(placed.has_queue());
+}
+
+TEST(Convert, UplinkRequestedAndEffective) {
+  UplinkStatus status;
+  status.config = {.id = "up",
+                   .device = "eth0",
+                   .xdp_mode = XdpMode::kAuto,
+                   .steering = Steering::kExternal,
+                   .wake_mode = WakeMode::kPoll};
+  status.xdp_mode = XdpMode::kGeneric;
+  status.xdp_mode_reason = "the driver has no XDP";
+  status.wake_mode = WakeMode::kInterrupt;
+  v1::Uplink uplink;
+  ToProto(status, &uplink);
+  EXPECT_EQ(uplink.name(), "uplinks/up");
+  EXPECT_EQ(uplink.xdp_mode(), v1::AUTO);
+  EXPECT_EQ(uplink.effective_xdp_mode(), v1::GENERIC);
+  EXPECT_EQ(uplink.effective_xdp_mode_reason(), "the driver has no XDP");
+  EXPECT_EQ(uplink.steering(), v1::EXTERNAL);
+  EXPECT_EQ(uplink.effective_steering(), v1::SOFTWARE);
+  EXPECT_EQ(uplink.wake_mode(), v1::POLL);
+  EXPECT_EQ(uplink.effective_wake_mode(), v1::INTERRUPT);
+  EXPECT_EQ(uplink.numa_node(), -1);
+}
+
+TEST(Convert, Queue) {
+  QueueStatus status;
+  status.uplink = "eth0";
+  status.queue = 2;
+  status.filters = {{"vm1", Mac("52:54:00:00:00:01"), 10}};
+  status.sockets = {{.role = "vm", .queue = 2, .rx_ring_full = 4}};
+  v1::Queue queue;
+  ToProto(status, &queue);
+  EXPECT_EQ(queue.name(), "uplinks/eth0/queues/2");
+  ASSERT_EQ(queue.filters_size(), 1);
+  EXPECT_EQ(queue.filters(0).port(), "ports/vm1");
+  EXPECT_EQ(queue.filters(0).vlan(), 10u);
+  ASSERT_EQ(queue.sockets_size(), 1);
+  EXPECT_EQ(queue.sockets(0).rx_ring_full(), 4u);
+}
+
+}  // namespace
+}  // namespace vmqd::rpc

@@ -1,0 +1,229 @@
+// Shapes: a table of malformed requests with the reason and field each of them gets, made by
+// breaking one thing in a request that is accepted.
+#include "daemon/rpc/request.h"
+
+#include "google/protobuf/text_format.h"
+#include "gtest/gtest.h"
+#include "tests/rpc/refusal.h"
+
+namespace vmqd::rpc {
+namespace {
+
+template <typename Message>
+Message FromText(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
+
+struct BadRow {
+  const char* request;
+  const char* reason;
+  const char* field;
+};
+
+constexpr BadRow kBadUplinks[] = {
+    {"", "FIELD_REQUIRED", "uplink.device"},
+    {"uplink { device: 'sixteencharacter' }", "DEVICE_NAME_MALFORMED", "uplink.device"},
+    {"uplink { device: 'a/b' }", "DEVICE_NAME_MALFORMED", "uplink.device"},
+    {"uplink { device: 'a@b' }", "ID_MALFORMED", "uplink_id"},
+    {"uplink_id: '-' uplink { device: 'e' }", "ID_MALFORMED", "uplink_id"},
+    {"uplink_id: 'uplinks/x' uplink { device: 'e' }", "ID_MALFORMED", "uplink_id"},
+    {"uplink { device: 'e' xdp_mode: 4 }", "ENUM_UNKNOWN", "uplink.xdp_mode"},
+    {"uplink { device: 'e' steering: 9 }", "ENUM_UNKNOWN", "uplink.steering"},
+    {"uplink { device: 'e' wake_mode: 9 }", "ENUM_UNKNOWN", "uplink.wake_mode"},
+    {"uplink { device: 'e' queues: 65 }", "QUEUE_OUT_OF_RANGE", "uplink.queues"},
+    {"uplink { device: 'e' buffers_per_queue: 1024 }", "BUFFERS_OUT_OF_RANGE",
+     "uplink.buffers_per_queue"},
+    {"uplink { device: 'e' buffers_per_queue: 262144 }", "BUFFERS_OUT_OF_RANGE",
+     "uplink.buffers_per_queue"},
+    {"uplink { device: 'e' buffers_per_queue: 3000 }", "BUFFERS_OUT_OF_RANGE",
+     "uplink.buffers_per_queue"},
+};
+
+TEST(UplinkRequest, Malformed) {
+  for (const BadRow& row : kBadUplinks) {
+    EXPECT_THAT(UplinkConfigFrom(FromText<v1::CreateUplinkRequest>(row.request)).status(),
+                IsInvalid(row.reason, row.field))
+        << row.request;
+  }
+}
+
+TEST(UplinkRequest, Defaults) {
+  const auto config =
+      UplinkConfigFrom(FromText<v1::CreateUplinkRequest>("uplink { device: 'eth0' }"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->id, "eth0");
+  EXPECT_EQ(config->xdp_mode, XdpMode::kNative);
+  EXPECT_EQ(config->steering, Steering::kSoftware);
+  EXPECT_EQ(config->wake_mode, WakeMode::kAdaptive);
+  EXPECT_EQ(config->queues, 0u);
+  EXPECT_EQ(config->buffers_per_queue, kDefaultBuffersPerQueue);
+}
+
+TEST(UplinkRequest, EverythingGiven) {
+  const auto config = UplinkConfigFrom(FromText<v1::CreateUplinkRequest>(
+      "uplink_id: 'up' uplink { name: 'ignored' device: 'eth0' xdp_mode: AUTO steering: EXTERNAL "
+      "wake_mode: INTERRUPT queues: 64 buffers_per_queue: 131072 }"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->id, "up");
+  EXPECT_EQ(config->device, "eth0");
+  EXPECT_EQ(config->xdp_mode, XdpMode::kAuto);
+  EXPECT_EQ(config->steering, Steering::kExternal);
+  EXPECT_EQ(config->wake_mode, WakeMode::kInterrupt);
+  EXPECT_EQ(config->queues, 64u);
+  EXPECT_EQ(config->buffers_per_queue, 131072u);
+}
+
+// `port` is merged into a port that is accepted: scalars replace, addresses are added.
+v1::CreatePortRequest PortRequest(const std::string& port) {
+  auto request = FromText<v1::CreatePortRequest>(
+      "port_id: 'vm1' port { kind: TAP device: 'tap0' macs: '52:54:00:00:00:01' }");
+  request.mutable_port()->MergeFrom(FromText<v1::Port>(port));
+  return request;
+}
+
+constexpr BadRow kBadPorts[] = {
+    {"uplink: 'eth0'", "NAME_MALFORMED", "port.uplink"},
+    {"uplink: 'ports/a'", "NAME_MALFORMED", "port.uplink"},
+    {"uplink: 'uplinks/-'", "NAME_MALFORMED", "port.uplink"},
+    {"kind: 9", "ENUM_UNKNOWN", "port.kind"},
+    {"device: 'sixteencharacter'", "DEVICE_NAME_MALFORMED", "port.device"},
+    {"device: 'a b'", "DEVICE_NAME_MALFORMED", "port.device"},
+    {"peer_device: 'peer'", "FIELD_NOT_ALLOWED", "port.peer_device"},
+    {"kind: NETDEV peer_device: 'peer'", "FIELD_NOT_ALLOWED", "port.peer_device"},
+    {"kind: VETH", "FIELD_REQUIRED", "port.peer_device"},
+    {"kind: HOST", "FIELD_REQUIRED", "port.peer_device"},
+    {"kind: HOST peer_device: 'tap0'", "DEVICE_NAME_REPEATED", "port.peer_device"},
+    {"kind: VETH peer_device: 'a/b'", "DEVICE_NAME_MALFORMED", "port.peer_device"},
+    {"macs: 'x'", "MAC_MALFORMED", "port.macs[1]"},
+    {"macs: ''", "MAC_MALFORMED", "port.macs[1]"},
+    {"macs: '52:54:00:00:00'", "MAC_MALFORMED", "port.macs[1]"},
+    {"macs: '52:54:00:00:00:02:03'", "MAC_MALFORMED", "port.macs[1]"},
+    {"macs: '52:54:00:00:00:0g'", "MAC_MALFORMED", "port.macs[1]"},
+    {"macs: '00:00:00:00:00:00'", "MAC_NOT_UNICAST", "port.macs[1]"},
+    {"macs: '01:00:5e:00:00:01'", "MAC_NOT_UNICAST", "port.macs[1]"},
+    {"macs: 'ff:ff:ff:ff:ff:ff'", "MAC_NOT_UNICAST", "port.macs[1]"},
+    {"macs: '52:54:00:00:00:01'", "MAC_REPEATED", "port.macs[1]"},
+    {"macs: '52-54-00-00-00-01'", "MAC_REPEATED", "port.macs[1]"},
+    {"vlan: 4095", "VLAN_OUT_OF_RANGE", "port.vlan"},
+    {"vlan: 4294967295", "VLAN_OUT_OF_RANGE", "port.vlan"},
+    {"weight: 101", "WEIGHT_OUT_OF_RANGE", "port.weight"},
+    {"mtu: 67", "MTU_OUT_OF_RANGE", "port.mtu"},
+    {"mtu: 70000", "MTU_OUT_OF_RANGE", "port.mtu"},
+};
+
+TEST(PortRequest, Malformed) {
+  for (const BadRow& row : kBadPorts) {
+    EXPECT_THAT(PortConfigFrom(PortRequest(row.request)).status(), IsInvalid(row.reason, row.field))
+        << row.request;
+  }
+}
+
+TEST(PortRequest, Missing) {
+  v1::CreatePortRequest request = PortRequest("");
+  request.clear_port_id();
+  EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("ID_MALFORMED", "port_id"));
+  request = PortRequest("");
+  request.mutable_port()->clear_kind();
+  EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("FIELD_REQUIRED", "port.kind"));
+  for (const v1::PortKind kind : {v1::TAP, v1::NETDEV}) {
+    request = PortRequest("");
+    request.mutable_port()->set_kind(kind);
+    request.mutable_port()->clear_device();
+    EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("FIELD_REQUIRED", "port.device"));
+    request = PortRequest("");
+    request.mutable_port()->set_kind(kind);
+    request.mutable_port()->clear_macs();
+    EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("FIELD_REQUIRED", "port.macs"));
+  }
+}
+
+TEST(PortRequest, AtMost64Macs) {
+  v1::CreatePortRequest request = PortRequest("");
+  request.mutable_port()->clear_macs();
+  for (int i = 0; i < 64; ++i) {
+    request.mutable_port()->add_macs("52:54:00:00:01:" + std::to_string(10 + i));
+  }
+  EXPECT_TRUE(PortConfigFrom(request).ok()) << PortConfigFrom(request).status();
+  request.mutable_port()->add_macs("52:54:00:00:02:01");
+  EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("TOO_MANY_MACS", "port.macs"));
+}
+
+TEST(PortRequest, Defaults) {
+  const auto config = PortConfigFrom(PortRequest(""));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->id, "vm1");
+  EXPECT_EQ(config->uplink, "");
+  EXPECT_EQ(config->kind, PortKind::kTap);
+  EXPECT_EQ(config->vlan, 0u);
+  EXPECT_EQ(config->weight, kDefaultWeight);
+  EXPECT_FALSE(config->queue.has_value());
+  EXPECT_FALSE(config->trusted);
+  EXPECT_FALSE(config->disabled);
+  EXPECT_EQ(config->mtu, 0u);
+}
+
+TEST(PortRequest, EdgesThatWillDo) {
+  for (const char* port :
+       {"vlan: 4094", "weight: 0", "weight: 100", "mtu: 68", "mtu: 65535", "queue: 0",
+        "uplink: 'uplinks/en.1'", "macs: '52:54:00:00:00:0A'", "kind: VETH peer_device: 'p'"}) {
+    EXPECT_TRUE(PortConfigFrom(PortRequest(port)).ok())
+        << port << ": " << PortConfigFrom(PortRequest(port)).status();
+  }
+  EXPECT_EQ(PortConfigFrom(PortRequest("weight: 0"))->weight, 0u) << "0 given is not 0 left out";
+  EXPECT_EQ(PortConfigFrom(PortRequest("queue: 0"))->queue, std::optional<uint32_t>(0));
+}
+
+TEST(PortRequest, PairsMayLeaveOutDeviceAndAddresses) {
+  const auto config = PortConfigFrom(
+      FromText<v1::CreatePortRequest>("port_id: 'host' port { kind: HOST peer_device: 'host0' }"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->peer_device, "host0");
+  EXPECT_TRUE(config->macs.empty());
+}
+
+constexpr BadRow kBadUpdates[] = {
+    {"", "NAME_MALFORMED", "port.name"},
+    {"port { name: 'vm1' } update_mask { paths: 'vlan' }", "NAME_MALFORMED", "port.name"},
+    {"port { name: 'ports/vm1' vlan: 3 }", "FIELD_REQUIRED", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'kind' }", "FIELD_IMMUTABLE", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'counters' }", "FIELD_IMMUTABLE",
+     "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'colour' }", "FIELD_UNKNOWN", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: '*' }", "FIELD_UNKNOWN", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'macs' }", "FIELD_REQUIRED", "port.macs"},
+    {"port { name: 'ports/vm1' macs: 'x' } update_mask { paths: 'macs' }", "MAC_MALFORMED",
+     "port.macs[0]"},
+    {"port { name: 'ports/vm1' vlan: 4095 } update_mask { paths: 'vlan' }", "VLAN_OUT_OF_RANGE",
+     "port.vlan"},
+    {"port { name: 'ports/vm1' weight: 101 } update_mask { paths: 'weight' }",
+     "WEIGHT_OUT_OF_RANGE", "port.weight"},
+    {"port { name: 'ports/vm1' mtu: 1 } update_mask { paths: ['vlan', 'mtu'] }", "MTU_OUT_OF_RANGE",
+     "port.mtu"},
+};
+
+TEST(PortUpdate, Malformed) {
+  for (const BadRow& row : kBadUpdates) {
+    EXPECT_THAT(PortUpdateFrom(FromText<v1::UpdatePortRequest>(row.request)).status(),
+                IsInvalid(row.reason, row.field))
+        << row.request;
+  }
+}
+
+TEST(PortUpdate, OnlyWhatTheMaskNames) {
+  const auto update = PortUpdateFrom(
+      FromText<v1::UpdatePortRequest>("port { name: 'ports/vm1' vlan: 9 mtu: 1400 trusted: true } "
+                                      "update_mask { paths: ['vlan', 'weight', 'disabled'] }"));
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->id, "vm1");
+  EXPECT_EQ(update->patch.vlan, std::optional<uint32_t>(9));
+  EXPECT_EQ(update->patch.weight, std::optional<uint32_t>(kDefaultWeight)) << "named, left out";
+  EXPECT_EQ(update->patch.disabled, std::optional<bool>(false));
+  EXPECT_FALSE(update->patch.mtu.has_value());
+  EXPECT_FALSE(update->patch.trusted.has_value());
+  EXPECT_FALSE(update->patch.macs.has_value());
+}
+
+}  // namespace
+}  // namespace vmqd::rpc

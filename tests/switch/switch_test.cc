@@ -1,0 +1,231 @@
+// The Switch with its real workers, sockets and programs, in one process, so that the thread
+// sanitizer sees control threads and workers together. Devices are veths in a namespace of the
+// test's own. Root.
+#include "daemon/control/switch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/xdp/affinity.h"
+#include "tests/support/own_namespace.h"
+#include "tests/switch/wire.h"
+
+namespace vmqd {
+namespace {
+
+using testing::Wire;
+
+constexpr MacAddress kOutside{{0x02, 0, 0, 0, 0xff, 0x01}};
+constexpr MacAddress kBroadcast{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+MacAddress MacOf(uint8_t vm) { return {{0x02, 0, 0, 0, 0, vm}}; }
+
+class SwitchTest : public OwnNamespace {
+ protected:
+  void SetUp() override {
+    OwnNamespace::SetUp();
+    if (IsSkipped()) return;
+    // No traffic but the test's own.
+    ASSERT_EQ(std::system("sysctl -qw net.ipv6.conf.default.disable_ipv6=1"), 0);
+    ASSERT_TRUE(
+        Ip("link add nic0 numtxqueues 4 numrxqueues 4 type veth peer name wire0 numtxqueues 4 "
+           "numrxqueues 4"));
+    ASSERT_TRUE(Ip("link set nic0 up") && Ip("link set wire0 up"));
+    auto made = Switch::Create({ProcessorSet::Default(AllowedCpus()), "test"});
+    ASSERT_OK(made);
+    switch_ = *std::move(made);
+    ASSERT_OK(switch_->AddUplink(Uplink()));
+    wire_ = std::make_unique<Wire>("wire0");
+  }
+
+  static UplinkConfig Uplink() {
+    UplinkConfig config;
+    config.id = config.device = "nic0";
+    config.buffers_per_queue = 4096;
+    return config;
+  }
+
+  // A port vm<n> with a veth pair; its far end is eth<n>.
+  absl::Status AddVm(uint8_t n, uint32_t vlan = 0) {
+    PortConfig config;
+    config.id = absl::StrCat("vm", n);
+    config.kind = PortKind::kVeth;
+    config.peer_device = absl::StrCat("eth", n);
+    config.macs = {MacOf(n)};
+    config.vlan = vlan;
+    return switch_->AddPort(config).status();
+  }
+
+  int64_t BuffersInFlight() {
+    int64_t in_flight = 0;
+    const auto queues = switch_->ListQueues(std::nullopt);
+    for (const QueueStatus& queue : *queues) in_flight += queue.buffers_in_flight;
+    return in_flight;
+  }
+
+  // Waits for a moment at which every frame is accounted for, and says what is not otherwise.
+  void ExpectConserved() {
+    std::string problem = "not looked at";
+    for (int i = 0; i < 100 && !problem.empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      problem = Unaccounted();
+    }
+    EXPECT_EQ(problem, "");
+  }
+
+  std::string Unaccounted() {
+    std::string problem;
+    const auto check = [&problem](const std::string& name, const Counters& counters) {
+      const uint64_t in = counters.in_forwarded_pkts + counters.InDiscards();
+      const uint64_t out = counters.out_pkts + counters.OutDiscards();
+      if (counters.in_pkts != in || counters.offered_pkts != out) {
+        absl::StrAppend(&problem, name, ": in ", counters.in_pkts, " handled ", in, ", offered ",
+                        counters.offered_pkts, " handled ", out, "; ");
+      }
+    };
+    for (const PortStatus& port : switch_->ListPorts()) check(port.config.id, port.counters);
+    for (const UplinkStatus& uplink : switch_->ListUplinks()) {
+      check(uplink.config.id, uplink.counters);
+    }
+    const SwitchStatus all = switch_->Show();
+    const uint64_t in = all.counters.in_pkts + all.replicated_pkts;
+    const uint64_t out =
+        all.counters.out_pkts + all.counters.InDiscards() + all.counters.OutDiscards();
+    if (in != out) absl::StrAppend(&problem, "switch: in ", in, " out ", out);
+    return problem;
+  }
+
+  std::unique_ptr<Switch> switch_;
+  std::unique_ptr<Wire> wire_;
+};
+
+std::multiset<uint32_t> UpTo(uint32_t count) {
+  std::multiset<uint32_t> all;
+  for (uint32_t i = 0; i < count; ++i) all.insert(i);
+  return all;
+}
+
+TEST_F(SwitchTest, FramesReachTheirVmWhicheverQueueTheyComeOn) {
+  ASSERT_OK(AddVm(1));
+  ASSERT_OK(AddVm(2));
+  Wire vm1("eth1");
+  Wire vm2("eth2");
+  for (uint32_t i = 0; i < 200; ++i) {
+    wire_->Send(MacOf(1), kOutside, i);
+    wire_->Send(MacOf(2), kOutside, i);
+  }
+  EXPECT_EQ(vm1.Collect(MacOf(1), 200), UpTo(200));
+  EXPECT_EQ(vm2.Collect(MacOf(2), 200), UpTo(200));
+  ExpectConserved();
+  EXPECT_EQ(switch_->GetPort("vm1")->counters.out_pkts, 200u);
+  EXPECT_EQ(switch_->GetPort("vm2")->counters.out_pkts, 200u);
+}
+
+TEST_F(SwitchTest, VmsAtHomeOnDifferentQueuesTalkAndFlood) {
+  for (uint8_t n = 1; n <= 3; ++n) ASSERT_OK(AddVm(n));
+  ASSERT_NE(switch_->GetPort("vm1")->queue, switch_->GetPort("vm2")->queue);
+  Wire vm1("eth1");
+  Wire vm2("eth2");
+  Wire vm3("eth3");
+  for (uint32_t i = 0; i < 100; ++i) vm1.Send(MacOf(2), MacOf(1), i);
+  EXPECT_EQ(vm2.Collect(MacOf(2), 100), UpTo(100));
+  for (uint32_t i = 0; i < 50; ++i) vm2.Send(kBroadcast, MacOf(2), i);
+  EXPECT_EQ(vm1.Collect(kBroadcast, 50), UpTo(50));
+  EXPECT_EQ(vm3.Collect(kBroadcast, 50), UpTo(50));
+  EXPECT_EQ(wire_->Collect(kBroadcast, 50), UpTo(50));
+  EXPECT_TRUE(vm2.Collect(kBroadcast, 1, 100).empty()) << "reflected to its sender";
+  ExpectConserved();
+}
+
+TEST_F(SwitchTest, PortsComeAndGoWhileAnotherLosesNothing) {
+  ASSERT_OK(AddVm(1));
+  Wire vm1("eth1");
+  constexpr uint32_t kFrames = 4000;
+  std::thread sender([this] {
+    for (uint32_t i = 0; i < kFrames; ++i) {
+      wire_->Send(MacOf(1), kOutside, i);
+      if (i % 8 == 0) std::this_thread::sleep_for(std::chrono::microseconds(500));
+    }
+  });
+  std::thread watcher([this] {
+    for (int i = 0; i < 30; ++i) {
+      switch_->ListPorts();
+      EXPECT_OK(switch_->ListQueues(std::nullopt));
+      switch_->Show();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  for (int round = 0; round < 4; ++round) {
+    for (uint8_t n = 2; n <= 6; ++n) EXPECT_OK(AddVm(n));
+    PortPatch patch;
+    patch.vlan = 7;
+    EXPECT_OK(switch_->UpdatePort("vm2", patch));
+    for (uint8_t n = 2; n <= 6; ++n) EXPECT_OK(switch_->DeletePort(absl::StrCat("vm", n)));
+  }
+  sender.join();
+  watcher.join();
+  EXPECT_EQ(vm1.Collect(MacOf(1), kFrames), UpTo(kFrames));
+  ExpectConserved();
+}
+
+TEST_F(SwitchTest, APortThatGoesGivesBackWhatItHeld) {
+  ASSERT_OK(AddVm(1));
+  for (int round = 0; round < 5; ++round) {
+    for (uint8_t n = 2; n <= 5; ++n) ASSERT_OK(AddVm(n));
+    Wire vm2("eth2");
+    for (uint32_t i = 0; i < 100; ++i) {
+      wire_->Send(MacOf(2), kOutside, i);
+      vm2.Send(MacOf(3), MacOf(2), i);
+    }
+    for (uint8_t n = 2; n <= 5; ++n) ASSERT_OK(switch_->DeletePort(absl::StrCat("vm", n)));
+  }
+  // Each buffer is free or in a ring again once every worker has looked at its mailbox.
+  for (int i = 0; i < 100 && BuffersInFlight() != 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(BuffersInFlight(), 0);
+  ExpectConserved();
+}
+
+TEST_F(SwitchTest, ADeviceThatVanishesFaultsItsPortOnly) {
+  ASSERT_OK(AddVm(1));
+  ASSERT_OK(AddVm(2));
+  Wire vm1("eth1");
+  ASSERT_TRUE(Ip("link del eth2"));
+  for (int i = 0; i < 100 && switch_->GetPort("vm2")->oper != OperStatus::kFaulted; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(switch_->GetPort("vm2")->oper, OperStatus::kFaulted);
+  for (uint32_t i = 0; i < 100; ++i) {
+    wire_->Send(MacOf(2), kOutside, i);
+    wire_->Send(MacOf(1), kOutside, i);
+  }
+  EXPECT_EQ(vm1.Collect(MacOf(1), 100), UpTo(100));
+  EXPECT_EQ(switch_->GetPort("vm2")->counters.out_drops[VMQD_DROP_PORT_DOWN], 100u);
+  ExpectConserved();
+  EXPECT_OK(switch_->DeletePort("vm2"));
+  EXPECT_OK(AddVm(2));
+}
+
+TEST_F(SwitchTest, ACallThatFailsLeavesNothingBehind) {
+  ASSERT_OK(AddVm(1));
+  const uint32_t reserved = switch_->GetQueue("nic0", 2)->buffers_reserved;
+  ASSERT_TRUE(Ip("link add eth9 type veth peer name x9"));
+  EXPECT_REFUSED(AddVm(9), absl::StatusCode::kAlreadyExists, "eth9");
+  EXPECT_EQ(switch_->ListPorts().size(), 1u);
+  EXPECT_EQ(switch_->GetQueue("nic0", 2)->buffers_reserved, reserved);
+  ASSERT_TRUE(Ip("link del eth9"));
+  EXPECT_OK(AddVm(9));
+}
+
+}  // namespace
+}  // namespace vmqd

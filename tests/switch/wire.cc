@@ -1,0 +1,64 @@
+#include "tests/switch/wire.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+#include "daemon/net/ethernet.h"
+
+namespace vmqd::testing {
+namespace {
+
+constexpr uint16_t kEtherType = 0x88b5;  // IEEE 802 local experimental 1
+constexpr size_t kFrameLen = 64;
+
+}  // namespace
+
+Wire::Wire(const std::string& device) : fd_(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)) {
+  const int size = 8 << 20;
+  setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+  const int one = 1;
+  setsockopt(fd_, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one));
+  sockaddr_ll address{};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(kEtherType);
+  address.sll_ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+  EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0)
+      << device << ": " << std::strerror(errno);
+}
+
+Wire::~Wire() { close(fd_); }
+
+void Wire::Send(const MacAddress& destination, const MacAddress& source, uint32_t sequence) {
+  std::array<uint8_t, kFrameLen> frame{};
+  std::memcpy(frame.data(), destination.bytes.data(), 6);
+  std::memcpy(frame.data() + 6, source.bytes.data(), 6);
+  StoreBe16(frame.data() + 12, kEtherType);
+  std::memcpy(frame.data() + 14, &sequence, sizeof(sequence));
+  while (send(fd_, frame.data(), frame.size(), 0) < 0 && errno == ENOBUFS) usleep(50);
+}
+
+std::multiset<uint32_t> Wire::Collect(const MacAddress& destination, size_t count,
+                                      int patience_ms) {
+  std::multiset<uint32_t> sequences;
+  std::array<uint8_t, 2048> frame;
+  pollfd ready{fd_, POLLIN, 0};
+  while (sequences.size() < count && poll(&ready, 1, patience_ms) > 0) {
+    const ssize_t length = recv(fd_, frame.data(), frame.size(), MSG_DONTWAIT);
+    if (length < 18 || MacAddress::FromWire(frame.data()) != destination) continue;
+    uint32_t sequence = 0;
+    std::memcpy(&sequence, frame.data() + 14, sizeof(sequence));
+    sequences.insert(sequence);
+  }
+  return sequences;
+}
+
+}  // namespace vmqd::testing

@@ -1,0 +1,59 @@
+"""The fixture every system test uses, and --pause."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.namespaces import remove_stale
+from tests.lab.vmqd import CLI, VMQD
+
+
+def pytest_addoption(parser):
+    parser.addoption("--pause", action="store_true",
+                     help="a failed test keeps its namespaces until Enter (with -n0 -s)")
+
+
+def pytest_sessionstart(session):
+    if os.geteuid():
+        pytest.exit("system tests need root: they make network namespaces", returncode=1)
+    remove_stale()
+    for binary in (VMQD, CLI):
+        if not binary.exists():
+            pytest.exit(f"{binary} is not built: cmake --preset release && "
+                        "cmake --build --preset release", returncode=1)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.passed = report.passed
+
+
+@pytest.fixture
+def lab(request):
+    world = Lab()
+    try:
+        yield world
+        if getattr(request.node, "passed", False):
+            world.finish()
+        else:
+            report(request, world)
+    finally:
+        world.close()
+
+
+def report(request, world):
+    """A failed test says what the daemon said, and waits if asked to."""
+    if world.daemon:
+        print(f"--- log of vmqd\n{world.daemon.log()[-8000:]}")
+        for words in (("port", "list"), ("queue", "list"), ("stats", "show")):
+            if world.daemon.process.poll() is None:
+                shown = world.call(*words, output="table").stdout
+                print(f"--- vmqd-cli {' '.join(words)}\n{shown[-6000:]}")
+    if request.config.getoption("--pause"):
+        sys.stderr.write(f"\n{request.node.nodeid} failed; its world stands:\n{world.describe()}\n")
+        subprocess.run(["bash", "-c", "read -rp 'Enter to take it down ' </dev/tty"], check=False)
