@@ -87,7 +87,7 @@ struct Rates {
 };
 
 struct SocketStatus {
-  std::string role;  // "default", "vm", "port"
+  std::string role;  // "anchor", "default", "vm", "port"
   uint32_t queue = 0;
   uint32_t rx_ring_size = 0;
   uint32_t tx_ring_size = 0;

@@ -14,16 +14,16 @@ namespace vmqd {
 namespace {
 
 // Step by step what a further port gets, and for how many ports of a queue. With the default of
-// 16384 buffers the steps end at port 58, after which some 18 more get the least.
+// 16384 buffers the steps end at port 58, after which some 10 more get the least.
 struct BufferStep {
   uint32_t until;  // ports
   PortBuffers buffers;
 };
 constexpr std::array<BufferStep, 6> kBufferSteps = {{
-    {1, {1024, 512, 512}},
-    {2, {512, 256, 256}},
-    {6, {256, 128, 128}},
-    {18, {128, 64, 64}},
+    {1, {1024, 1024, 512}},
+    {2, {512, 512, 256}},
+    {6, {256, 256, 128}},
+    {18, {128, 32, 32}},
     {58, {64, 16, 32}},
     {UINT32_MAX, {32, 16, 16}},
 }};
@@ -45,7 +45,11 @@ absl::Status DeviceError(const absl::Status& status, std::string_view field) {
 
 absl::StatusOr<PortBuffers> PortRuntime::BuffersFor(uint32_t ports, uint32_t available) {
   for (const BufferStep& step : kBufferSteps) {
-    if (ports < step.until && step.buffers.total() <= available) return step.buffers;
+    const bool least = &step == &kBufferSteps.back();
+    // At most half of what is left, so that a small area is not used up by its first ports.
+    if (ports < step.until && step.buffers.total() <= (least ? available : available / 2)) {
+      return step.buffers;
+    }
   }
   return absl::ResourceExhaustedError("no buffers left");
 }

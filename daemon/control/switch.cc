@@ -78,6 +78,7 @@ class Switch::Impl {
   absl::Status Connect(PortRuntime& port, UplinkRuntime& uplink)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish(UplinkRuntime& uplink) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseAllPorts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remove(PortMap::iterator port) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateWakeModes() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<int> DealCpus(uint32_t queues) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -123,8 +124,25 @@ Switch::Impl::~Impl() {
   }
   if (sampler_.joinable()) sampler_.join();
   absl::MutexLock lock(&mutex_);
-  while (!ports_.empty()) Remove(ports_.begin());
+  CloseAllPorts();
   uplinks_.clear();
+}
+
+// As Remove, for all ports at once: each close waits for the kernel several times, and those of
+// different queues can wait side by side. (Those of one queue share a umem, which libxdp does not
+// lock.)
+void Switch::Impl::CloseAllPorts() {
+  std::map<std::pair<UplinkRuntime*, uint32_t>, std::vector<std::unique_ptr<PortRuntime>>> by_queue;
+  for (auto& [id, port] : ports_) {
+    port->Disconnect();
+    UplinkRuntime* uplink = &port->uplink();
+    by_queue[{uplink, port->place().placement.queue}].push_back(std::move(port));
+  }
+  ports_.clear();
+  for (const auto& [id, uplink] : uplinks_) Publish(*uplink);
+  std::vector<std::thread> closers;
+  for (auto& [queue, ports] : by_queue) closers.emplace_back([&ports] { ports.clear(); });
+  for (std::thread& closer : closers) closer.join();
 }
 
 // --- uplinks ---

@@ -90,17 +90,23 @@ absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
   XskSocket::Options socket;
   socket.device = link_.name;
   socket.queue = index;
-  socket.rx_size = UplinkQueue::kDefaultRxRing;
   socket.tx_size = UplinkQueue::kTxRing;
   socket.copy =
       config_.xdp_mode == XdpMode::kNative ? XskSocket::Copy::kAllowed : XskSocket::Copy::kForced;
+  auto anchor = XskSocket::Open(*queue.umem, socket);
+  if (!anchor.ok()) return anchor.status();
+  queue.anchor = *std::move(anchor);
+  socket.tx_size = 0;
+  socket.rx_size = UplinkQueue::kDefaultRxRing;
+  socket.anchor = false;
   auto opened = XskSocket::Open(*queue.umem, socket);
   if (!opened.ok()) return opened.status();
   queue.socket = *std::move(opened);
   if (absl::Status status = program_->SetQueueSocket(index, queue.socket->fd()); !status.ok()) {
     return status;
   }
-  queue.queue = std::make_unique<UplinkQueue>(*queue.socket, index == 0 ? flood_.get() : nullptr);
+  queue.queue = std::make_unique<UplinkQueue>(*queue.anchor, *queue.socket,
+                                              index == 0 ? flood_.get() : nullptr);
   auto worker = Worker::Create(
       {absl::StrCat("vmq-", link_.name.substr(0, 8), "-", index), index, cpu, IsVirtual(link_)},
       *queue.area, *queue.queue, published_);

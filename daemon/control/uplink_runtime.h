@@ -42,7 +42,8 @@ Rates RatesBetween(const RateSample& before, const RateSample& after, double sec
 struct QueueRuntime {
   std::unique_ptr<FrameArea> area;
   std::unique_ptr<Umem> umem;
-  std::unique_ptr<XskSocket> socket;  // the default socket, anchor of the queue
+  std::unique_ptr<XskSocket> anchor;
+  std::unique_ptr<XskSocket> socket;  // the default socket
   std::unique_ptr<UplinkQueue> queue;
   std::unique_ptr<Worker> worker;
   uint32_t reserved = 0;  // buffers promised: rings, grants, working margin, ports

@@ -142,6 +142,7 @@ QueueStatus UplinkRuntime::StatusOfQueue(uint32_t index) const {
       status.buffers - status.buffers_free - queue.area->CountOwnedBy(FrameArea::kUplinkRings) -
       queue.area->CountOwnedBy(FrameArea::kGranted));
   status.sockets.push_back(StatusOf(*queue.socket, "default"));
+  status.sockets.push_back(StatusOf(*queue.anchor, "anchor"));
   Counters counters;
   AddFrameCounters(lane.uplink_counters, counters);
   status.drops = counters.InDiscards() + counters.OutDiscards() + status.sockets[0].rx_ring_full +

@@ -38,6 +38,8 @@ void ForwardUnicast(Lane& lane, uint32_t source, uint64_t destination, FrameCoun
   if (port == kNoPort) {
     DeliverToUplink(lane, vlan, frames, count);
   } else {
+    const uint32_t home = lane.topology->ports[port].home;
+    if (home != lane.index) lane.topology->ports[source].state->handed_to = home;
     DeliverToPort(lane, port, frames, count);
   }
 }

@@ -43,6 +43,7 @@ class SpscRing {
     return true;
   }
   void Release() { tail_.store(next_, std::memory_order_release); }
+  uint32_t Available() const { return published_.load(std::memory_order_acquire) - next_; }
   bool Empty() const { return next_ == published_.load(std::memory_order_acquire); }
 
  private:

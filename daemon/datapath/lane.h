@@ -48,6 +48,7 @@ struct Lane {
   const Topology* topology = nullptr;
   bool finish_checksums = false;  // the uplink hands over checksums its sender left to the device
   bool blocked = false;           // some port's frames wait for room
+  bool waits_for_peer = false;  // some port was not received from, until a peer lends buffers again
   std::vector<uint32_t> touched;  // ports with frames queued in this turn
 
   FrameCounters uplink_counters;  // read by control threads

@@ -133,6 +133,26 @@ void DeliverHandover(Lane& lane, HandoverItem& item) {
   lane.pool.Give(item.frame.addr);
 }
 
+uint32_t ShareOfGrants(const Lane& lane) {
+  return Handover::GrantsFor(static_cast<uint32_t>(lane.peers.size()) - 1,
+                             lane.pool.area().buffers());
+}
+
+// A VM that sends to ports of another worker faster than that worker takes frames over waits in its
+// own ring, where a loss is its own. The peer always drains what it is handed, so this ends with
+// its next turn.
+bool MustWaitForPeer(Lane& lane, const PortEntry& entry) {
+  const uint32_t worker = entry.state->handed_to;
+  if (worker == kNoWorker) return false;
+  const uint32_t needed = std::min(entry.batch, ShareOfGrants(lane) / 2);
+  if (lane.peers[worker].to->grants.Available() < needed) {
+    lane.waits_for_peer = true;
+    return true;
+  }
+  entry.state->handed_to = kNoWorker;
+  return false;
+}
+
 }  // namespace
 
 uint32_t ReceiveFromUplink(Lane& lane) {
@@ -157,9 +177,11 @@ uint32_t ReceiveFloods(Lane& lane) {
 
 uint32_t ReceiveFromPorts(Lane& lane) {
   uint32_t total = 0;
+  lane.waits_for_peer = false;
   std::array<Frame, kBurst> frames;
   for (uint32_t index : lane.topology->home[lane.index]) {
     const PortEntry& entry = lane.topology->ports[index];
+    if (MustWaitForPeer(lane, entry)) continue;
     const uint32_t count = entry.port->Receive(lane.pool, frames.data(), entry.batch);
     if (count == 0) continue;
     total += count;
@@ -176,8 +198,7 @@ uint32_t ReceiveFromPorts(Lane& lane) {
 
 uint32_t ReceiveHandovers(Lane& lane) {
   uint32_t total = 0;
-  const uint32_t share = Handover::GrantsFor(
-      static_cast<uint32_t>(lane.peers.size()) - 1, lane.pool.area().buffers());
+  const uint32_t share = ShareOfGrants(lane);
   for (Peer& peer : lane.peers) {
     if (peer.from == nullptr) continue;
     HandoverItem item;

@@ -16,13 +16,15 @@
 namespace vmqd {
 
 inline constexpr uint32_t kNoPort = UINT32_MAX;
+inline constexpr uint32_t kNoWorker = UINT32_MAX;
 
 // What the home worker remembers of a port from turn to turn. Only that worker touches it.
 struct PortTurnState {
-  int64_t deficit = 0;   // bytes its VM socket may still hand over in this round
-  bool blocked = false;  // frames wait in its VM socket, but the port has no room
-  bool armed = true;     // its VM socket wakes the worker
-  bool touched = false;  // frames were queued to it in this turn
+  int64_t deficit = 0;             // bytes its VM socket may still hand over in this round
+  bool blocked = false;            // frames wait in its VM socket, but the port has no room
+  bool armed = true;               // its VM socket wakes the worker
+  bool touched = false;            // frames were queued to it in this turn
+  uint32_t handed_to = kNoWorker;  // worker that its last burst was handed over to
 };
 
 struct PortEntry {

@@ -120,6 +120,10 @@ void Worker::Run() {
       idle_since = now;
     }
     last = now;
+    if (frames == 0 && lane_.waits_for_peer) {
+      sched_yield();  // the peer was rung; it may be waiting for this very CPU
+      continue;
+    }
     if (frames == 0 && now - idle_since >= spin_ns_.load(std::memory_order_relaxed)) {
       Sleep();
       last = idle_since = NowNs();

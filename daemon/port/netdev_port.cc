@@ -17,8 +17,7 @@ absl::StatusOr<std::unique_ptr<NetdevPort>> NetdevPort::Open(FrameArea& area, Po
   std::unique_ptr<NetdevPort> port(new NetdevPort(program, options));
   if (absl::Status status = port->OpenSockets(area); !status.ok()) return status;
   const auto owner = static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options.slot);
-  port->sender_ =
-      std::make_unique<DeviceSender>(*port->receivers_[0].socket, options.buffers.quota, owner);
+  port->sender_ = std::make_unique<DeviceSender>(*port->anchor_, options.buffers.quota, owner);
   // Maps first, then the program: a frame never meets half a configuration.
   for (uint32_t queue = 0; queue < options.queues; ++queue) {
     if (absl::Status status =
@@ -44,15 +43,21 @@ absl::Status NetdevPort::OpenSockets(FrameArea& area) {
   auto umem = Umem::Register(area, {fill_target_, options_.buffers.quota});
   if (!umem.ok()) return umem.status();
   umem_ = *std::move(umem);
+  XskSocket::Options socket;
+  socket.device = options_.device;
+  socket.tx_size = options_.buffers.quota;
+  auto anchor = XskSocket::Open(*umem_, socket);
+  if (!anchor.ok()) return anchor.status();
+  anchor_ = *std::move(anchor);
+  socket.tx_size = 0;
+  socket.rx_size = fill_target_;
   for (uint32_t queue = 0; queue < options_.queues; ++queue) {
-    XskSocket::Options socket;
-    socket.device = options_.device;
     socket.queue = queue;
-    socket.rx_size = fill_target_;
-    socket.tx_size = queue == 0 ? options_.buffers.quota : 0;
+    socket.anchor = queue != 0;
     auto opened = XskSocket::Open(*umem_, socket);
     if (!opened.ok()) return opened.status();
-    receivers_.push_back({*std::move(opened), 0});
+    XskSocket* filler = queue == 0 ? anchor_.get() : opened->get();
+    receivers_.push_back({*std::move(opened), filler, 0});
   }
   return absl::OkStatus();
 }
@@ -91,13 +96,13 @@ void NetdevPort::Recycle(FramePool& pool) {
     if (receiver.filled > fill_target_ / 2) continue;
     uint64_t buffers[64];
     const uint32_t wanted =
-        std::min({fill_target_ - receiver.filled, pool.available(), receiver.socket->FillRoom(),
+        std::min({fill_target_ - receiver.filled, pool.available(), receiver.filler->FillRoom(),
                   static_cast<uint32_t>(std::size(buffers))});
     for (uint32_t i = 0; i < wanted; ++i) {
       buffers[i] = pool.Take();
       pool.area().SetOwner(buffers[i], owner);
     }
-    receiver.socket->Fill(buffers, wanted);
+    receiver.filler->Fill(buffers, wanted);
     receiver.filled += wanted;
   }
 }
@@ -122,7 +127,7 @@ PortArrivals NetdevPort::Arrivals() {
 }
 
 std::vector<const XskSocket*> NetdevPort::Sockets() const {
-  std::vector<const XskSocket*> sockets;
+  std::vector<const XskSocket*> sockets = {anchor_.get()};
   for (const Receiver& receiver : receivers_) sockets.push_back(receiver.socket.get());
   return sockets;
 }

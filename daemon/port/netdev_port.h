@@ -45,7 +45,8 @@ class NetdevPort final : public Port {
  private:
   struct Receiver {
     std::unique_ptr<XskSocket> socket;
-    uint32_t filled = 0;  // buffers the kernel has for receiving
+    XskSocket* filler = nullptr;  // anchor of its queue
+    uint32_t filled = 0;          // buffers the kernel has for receiving
   };
   NetdevPort(PortProgram& program, const Options& options) : program_(program), options_(options) {}
   absl::Status OpenSockets(FrameArea& area);
@@ -54,6 +55,9 @@ class NetdevPort final : public Port {
   const Options options_;
   uint32_t fill_target_ = 0;  // per receiver
   std::unique_ptr<Umem> umem_;
+  // Transmits, and owns the rings of queue 0. Apart from the receivers, because the worker sleeps
+  // on those; see UplinkQueue.
+  std::unique_ptr<XskSocket> anchor_;
   std::vector<Receiver> receivers_;
   std::unique_ptr<DeviceSender> sender_;
   std::unique_ptr<Attachment> attachment_;

@@ -181,7 +181,8 @@ uint32_t XskSocket::Kick() {
       refused = 1;
       break;
     }
-    // EAGAIN with progress: the budget of one call is used up. Without, ENOBUFS, and all else: later.
+    // EAGAIN with progress: the budget of one call is used up. Without, ENOBUFS, and all else:
+    // later.
     if (zero_copy_ || tx_queued_ == queued) break;
   }
   if (calls > 0) Add(kicks_, calls);

@@ -83,8 +83,9 @@ class XskSocket {
   uint32_t TxRoom();
   // Queues `count` <= TxRoom() frames. They are the kernel's until Complete returns them.
   void Transmit(const Frame* frames, uint32_t count);
-  // Has the kernel send what is queued. Never waits for room, and stops at the first frame the driver
-  // refuses; what is queued behind it stays. Returns how many frames were refused and lost, 0 or 1.
+  // Has the kernel send what is queued. Never waits for room, and stops at the first frame the
+  // driver refuses; what is queued behind it stays. Returns how many frames were refused and lost,
+  // 0 or 1.
   uint32_t Kick();
   bool TxPending() const { return tx_queued_ > 0; }
 
