@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -69,6 +70,20 @@ absl::StatusOr<vmqd::ProcessorSet> Processors(const std::string& list) {
   return vmqd::ProcessorSet::Parse(list, allowed);
 }
 
+// Control threads keep off the workers' CPUs where there are others. Every thread started from here
+// inherits this; workers pin themselves.
+void LeaveCpusToWorkers(const vmqd::ProcessorSet& processors) {
+  std::vector<int> others;
+  for (int cpu : vmqd::AllowedCpus()) {
+    const std::vector<int>& taken = processors.cpus();
+    if (std::find(taken.begin(), taken.end(), cpu) == taken.end()) others.push_back(cpu);
+  }
+  if (others.empty()) return;
+  if (const absl::Status status = vmqd::SetThreadCpus(0, others); !status.ok()) {
+    spdlog::warn("control threads share the workers' CPUs: {}", std::string(status.message()));
+  }
+}
+
 int Fail(const absl::Status& status) {
   spdlog::critical("{}", std::string(status.message()));
   return 1;
@@ -78,6 +93,7 @@ int Run(const Flags& flags) {
   const sigset_t signals = BlockSignals();
   auto processors = Processors(flags.processor_set);
   if (!processors.ok()) return Fail(processors.status());
+  LeaveCpusToWorkers(*processors);
   auto vm_switch = vmqd::Switch::Create({*processors, VMQD_VERSION});
   if (!vm_switch.ok()) return Fail(vm_switch.status());
   vmqd::rpc::RpcServer::Options options;

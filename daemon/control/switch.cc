@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <set>
@@ -10,12 +11,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "daemon/control/error.h"
 #include "daemon/control/port_runtime.h"
 #include "daemon/control/slots.h"
 #include "daemon/control/topology_builder.h"
 #include "daemon/control/uplink_runtime.h"
+#include "daemon/datapath/mutex.h"
 #include "daemon/net/ethernet.h"
 #include "daemon/vmq/placement.h"
 #include "daemon/xdp/link.h"
@@ -23,7 +24,7 @@
 namespace vmqd {
 namespace {
 
-constexpr absl::Duration kSampleEvery = absl::Seconds(1);
+constexpr std::chrono::seconds kSampleEvery{1};
 
 using UplinkMap = std::map<std::string, std::unique_ptr<UplinkRuntime>, std::less<>>;
 using PortMap = std::map<std::string, std::unique_ptr<PortRuntime>, std::less<>>;
@@ -92,7 +93,8 @@ class Switch::Impl {
   const Options options_;
   const std::chrono::steady_clock::time_point started_;
   std::unique_ptr<PortProgram> program_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  std::condition_variable_any stop_;  // with stopping_
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   UplinkMap uplinks_ ABSL_GUARDED_BY(mutex_);
   PortMap ports_ ABSL_GUARDED_BY(mutex_);  // after uplinks_: ports go first
@@ -119,11 +121,12 @@ absl::Status Switch::Impl::Start() {
 Switch::Impl::~Impl() {
   monitor_.reset();
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
+  stop_.notify_all();
   if (sampler_.joinable()) sampler_.join();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   CloseAllPorts();
   uplinks_.clear();
 }
@@ -186,7 +189,7 @@ std::vector<int> Switch::Impl::DealCpus(uint32_t queues) {
 }
 
 absl::StatusOr<UplinkStatus> Switch::Impl::AddUplink(const UplinkConfig& config) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   auto link = CheckUplink(config);
   if (!link.ok()) return link.status();
   const uint32_t queues =
@@ -213,7 +216,7 @@ void Switch::Impl::UpdateWakeModes() {
 }
 
 absl::Status Switch::Impl::DeleteUplink(std::string_view id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   const auto found = uplinks_.find(id);
   if (found == uplinks_.end())
     return NotFound("uplinks", std::string(id), "'vmqd-cli uplink list' lists them");
@@ -237,7 +240,7 @@ absl::Status Switch::Impl::DeleteUplink(std::string_view id) {
 }
 
 absl::StatusOr<UplinkStatus> Switch::Impl::GetUplink(std::string_view id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   const auto found = uplinks_.find(id);
   if (found == uplinks_.end())
     return NotFound("uplinks", std::string(id), "'vmqd-cli uplink list' lists them");
@@ -245,7 +248,7 @@ absl::StatusOr<UplinkStatus> Switch::Impl::GetUplink(std::string_view id) {
 }
 
 std::vector<UplinkStatus> Switch::Impl::ListUplinks() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   std::vector<UplinkStatus> list;
   for (const auto& [id, uplink] : uplinks_) list.push_back(uplink->Status());
   return list;
@@ -332,7 +335,7 @@ absl::Status Switch::Impl::CheckPort(const PortConfig& config, const UplinkRunti
 }
 
 absl::StatusOr<PortStatus> Switch::Impl::AddPort(const PortConfig& config) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   if (ports_.contains(config.id)) {
     return Refuse(absl::StatusCode::kAlreadyExists, "PORT_EXISTS", "port_id",
                   absl::StrCat("ports/", config.id, " exists already"));
@@ -406,7 +409,7 @@ void Switch::Impl::Remove(PortMap::iterator found) {
 }
 
 absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const PortPatch& patch) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   const auto found = ports_.find(id);
   if (found == ports_.end())
     return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them", "port.name");
@@ -428,7 +431,7 @@ absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const P
 }
 
 absl::Status Switch::Impl::DeletePort(std::string_view id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   const auto found = ports_.find(id);
   if (found == ports_.end())
     return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
@@ -437,7 +440,7 @@ absl::Status Switch::Impl::DeletePort(std::string_view id) {
 }
 
 absl::StatusOr<PortStatus> Switch::Impl::GetPort(std::string_view id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   const auto found = ports_.find(id);
   if (found == ports_.end())
     return NotFound("ports", std::string(id), "'vmqd-cli port list' lists them");
@@ -445,7 +448,7 @@ absl::StatusOr<PortStatus> Switch::Impl::GetPort(std::string_view id) {
 }
 
 std::vector<PortStatus> Switch::Impl::ListPorts() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   std::vector<PortStatus> list;
   for (const auto& [id, port] : ports_) list.push_back(port->Status());
   return list;
@@ -470,7 +473,7 @@ QueueStatus Switch::Impl::StatusOfQueue(const UplinkRuntime& uplink, uint32_t qu
 
 absl::StatusOr<std::vector<QueueStatus>> Switch::Impl::ListQueues(
     const std::optional<std::string>& wanted) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   if (wanted && !uplinks_.contains(*wanted)) {
     return NotFound("uplinks", *wanted, "'vmqd-cli uplink list' lists them", "parent");
   }
@@ -485,7 +488,7 @@ absl::StatusOr<std::vector<QueueStatus>> Switch::Impl::ListQueues(
 }
 
 SwitchStatus Switch::Impl::Show() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   SwitchStatus status;
   status.version = options_.version;
   status.processor_set = options_.processors.ToString();
@@ -508,7 +511,7 @@ SwitchStatus Switch::Impl::Show() {
 // --- what happens by itself ---
 
 void Switch::Impl::OnLink(const LinkMonitor::Event& event) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(mutex_);
   if (event.overrun) {
     LookAtEveryLink();
   } else {
@@ -557,11 +560,13 @@ void Switch::Impl::LookAtEveryLink() {
 }
 
 void Switch::Impl::SampleLoop() {
-  absl::MutexLock lock(&mutex_);
-  absl::Time last = absl::Now();
-  while (!mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kSampleEvery)) {
-    const absl::Time now = absl::Now();
-    const double seconds = absl::ToDoubleSeconds(now - last);
+  MutexLock lock(mutex_);
+  auto last = std::chrono::steady_clock::now();
+  while (!stopping_) {
+    stop_.wait_for(mutex_, kSampleEvery);
+    const auto now = std::chrono::steady_clock::now();
+    const double seconds = std::chrono::duration<double>(now - last).count();
+    if (seconds < 0.5) continue;  // woken to stop, or for nothing
     last = now;
     for (const auto& [id, uplink] : uplinks_) uplink->Sample(seconds);
     for (const auto& [id, port] : ports_) port->Sample(seconds);

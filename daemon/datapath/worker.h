@@ -15,8 +15,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "daemon/datapath/lane.h"
+#include "daemon/datapath/mutex.h"
 
 namespace vmqd {
 
@@ -81,7 +81,7 @@ class Worker {
   std::atomic<bool> stop_{false};
 
   std::atomic<bool> mail_{false};
-  absl::Mutex mailbox_mutex_;
+  Mutex mailbox_mutex_;
   std::vector<uint64_t> returned_ ABSL_GUARDED_BY(mailbox_mutex_);
 
   std::thread thread_;

@@ -73,7 +73,7 @@ class Daemon:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, timeout=20):
+    def stop(self, timeout=60):
         """SIGTERM; fails unless the daemon ends orderly and leaves nothing behind."""
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -117,7 +117,7 @@ def snapshot(daemon):
             "resources": {item["name"]: item.get("counters", {}) for item in uplinks + ports}}
 
 
-def quiet(daemon, timeout=15):
+def quiet(daemon, timeout=60):
     """The counters once nothing moves any more: equal in three looks, 100 ms apart."""
     end = time.monotonic() + timeout
     looks = [snapshot(daemon)]
@@ -128,7 +128,7 @@ def quiet(daemon, timeout=15):
     return looks[-1]
 
 
-def conservation(daemon, timeout=15):
+def conservation(daemon, timeout=60):
     """Every frame is accounted for, per uplink, per port and in the whole switch. Returns counters.
 
     received = delivered + sum of named drops, as proto/vmqd/v1/types.proto states it.

@@ -124,8 +124,13 @@ def test_rx_ring_full(lab, nic, a):
     home = lab.cli("port", "show", "a").get("effectiveQueue", 0)
     with Paused(lab):
         nic.send_flow(a.mac, WIRE_MAC, 1, size + 500, rate=1e6, queue=home)
-    assert a.wait_flow(1, size) == list(range(size))
-    dropped(lab, "port", "a", "out", "rx_ring_full", 500)
+    # The ring's worth at least; a worker stopped in the middle of a turn has taken some out already.
+    offered = lambda: number(lab.cli("port", "show", "a")["counters"], "offeredPkts")
+    wait_until(lambda: offered() == size + 500)
+    lost = lab.drops("port", "a", "out")["rx_ring_full"]
+    assert 400 <= lost <= 500
+    assert a.wait_flow(1, size + 500 - lost) == list(range(size + 500 - lost))
+    dropped(lab, "port", "a", "out", "rx_ring_full", lost)
 
 
 def test_rx_no_buffer(lab, nic):
@@ -276,16 +281,14 @@ def test_port_down(lab, nic, a, b):
 
 
 def test_port_full(lab, nic):
-    """More frames in one turn than the port may have under way: many VMs send to one at once."""
-    vms = [lab.tap_vm(f"vm{i}", frames.vm_mac(i), "--queue", "1") for i in range(30)]
-    target = vms.pop()
-    with Paused(lab):
-        for flow, vm in enumerate(vms):
-            vm.send_flow(target.mac, vm.mac, flow, 50, rate=1e6)
-    counters = lambda: lab.cli("port", "show", target.device)["counters"]
-    wait_until(lambda: number(counters(), "offeredPkts") == 50 * len(vms))
-    dropped(lab, "port", target.device, "out", "port_full",
-            50 * len(vms) - number(counters(), "outPkts"))
+    """A VM that reads nothing: first its device's queue fills up, then what it may have under way."""
+    sender = lab.tap_vm("a", frames.vm_mac(1), "--queue", "1")
+    target = lab.tap_vm("b", frames.vm_mac(2), "--queue", "1", reading=False)
+    sender.send_flow(target.mac, sender.mac, 1, 5000)
+    counters = lambda: lab.cli("port", "show", "b")["counters"]
+    wait_until(lambda: number(counters(), "offeredPkts") == 5000)
+    lost = lab.drops("port", "b", "out")
+    assert lost["port_full"] > 0 and set(lost) <= {"port_full", "device_refused"}, lost
 
 
 def test_uplink_down(lab, nic, a):
@@ -316,5 +319,5 @@ def test_device_refused(lab):
     nic.stall()
     a.send_flow(WIRE_MAC, a.mac, 1, 500)
     counters = lambda: lab.cli("uplink", "show", "nic0")["counters"]
-    wait_until(lambda: number(counters(), "offeredPkts") == 500)
-    dropped(lab, "uplink", "nic0", "out", "device_refused", 500 - number(counters(), "outPkts"))
+    wait_until(lambda: number(counters(), "outPkts") == 64)
+    dropped(lab, "uplink", "nic0", "out", "device_refused", 436)

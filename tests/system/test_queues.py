@@ -116,7 +116,7 @@ def test_fewest_buffers_still_carry_everything(lab):
     a = lab.tap_vm("a", frames.vm_mac(1), "--queue", "1")
     b = lab.tap_vm("b", frames.vm_mac(2), "--queue", "3")
     nic.send_flow(a.mac, WIRE_MAC, 1, BURST, queue=1)
-    nic.send_flow(a.mac, WIRE_MAC, 2, BURST, queue=2)
+    nic.send_flow(a.mac, WIRE_MAC, 2, BURST, rate=2000, queue=2)
     nic.send_flow(frames.BROADCAST, WIRE_MAC, 3, 50, rate=2000)
     a.send_flow(b.mac, a.mac, 4, BURST)
     a.send_flow(frames.BROADCAST, a.mac, 5, 50, rate=2000)
