@@ -63,6 +63,7 @@ class PortRuntime {
   const Link& link() const { return link_; }
   const PortPlace& place() const { return place_; }
   UplinkRuntime& uplink() const { return uplink_; }
+  const std::atomic<bool>& link_up() const { return link_up_; }
   uint32_t socket_count() const { return link_.queues; }
 
   PortEntry Entry();

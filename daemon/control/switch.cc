@@ -1,5 +1,7 @@
 #include "daemon/control/switch.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -39,6 +41,30 @@ absl::Status NotFound(absl::string_view collection, const std::string& id, absl:
 absl::Status AtField(const absl::Status& status, std::string_view reason, std::string_view field) {
   if (RefusalOf(status).reason != "UNKNOWN") return status;
   return Refuse(status.code(), reason, field, std::string(status.message()));
+}
+
+const absl::Status& StatusIn(const absl::Status& status) { return status; }
+template <typename T>
+const absl::Status& StatusIn(const absl::StatusOr<T>& result) {
+  return result.status();
+}
+
+// One line for every change that was asked for, done or refused.
+template <typename Result>
+Result Logged(absl::string_view change, std::string_view id, Result result) {
+  const absl::Status& status = StatusIn(result);
+  if (status.ok()) {
+    spdlog::info("{} {}: done", std::string(change), id);
+  } else {
+    spdlog::warn("{} {}: refused: {}", std::string(change), id, std::string(status.message()));
+  }
+  return result;
+}
+
+void LogLink(absl::string_view collection, const std::string& id, const std::atomic<bool>& up,
+             bool was_up) {
+  if (up.load() == was_up) return;
+  spdlog::info("{}/{}: link {}", std::string(collection), id, was_up ? "down" : "up");
 }
 
 }  // namespace
@@ -523,20 +549,24 @@ void Switch::Impl::Refresh(const LinkMonitor::Event& event) {
   for (const auto& [id, uplink] : uplinks_) {
     if (uplink->link().ifindex != event.ifindex) continue;
     const uint32_t mtu = uplink->link().mtu;
+    const bool was_up = uplink->link_up().load();
     if (event.removed) {
       uplink->OnRemoved();
     } else {
       uplink->OnLink(event.up, event.carrier, event.mtu);
       if (uplink->link().mtu != mtu) Publish(*uplink);
     }
+    LogLink("uplinks", id, uplink->link_up(), was_up);
   }
   for (const auto& [id, port] : ports_) {
     if (port->link().ifindex != event.ifindex) continue;
+    const bool was_up = port->link_up().load();
     if (event.removed) {
       port->OnRemoved();
     } else {
       port->OnLink(event.up, event.carrier);
     }
+    LogLink("ports", id, port->link_up(), was_up);
   }
 }
 
@@ -585,21 +615,25 @@ absl::StatusOr<std::unique_ptr<Switch>> Switch::Create(Options options) {
 }
 
 absl::StatusOr<UplinkStatus> Switch::AddUplink(const UplinkConfig& config) {
-  return impl_->AddUplink(config);
+  return Logged("add uplink", config.id, impl_->AddUplink(config));
 }
-absl::Status Switch::DeleteUplink(std::string_view id) { return impl_->DeleteUplink(id); }
+absl::Status Switch::DeleteUplink(std::string_view id) {
+  return Logged("delete uplink", id, impl_->DeleteUplink(id));
+}
 absl::StatusOr<UplinkStatus> Switch::GetUplink(std::string_view id) const {
   return impl_->GetUplink(id);
 }
 std::vector<UplinkStatus> Switch::ListUplinks() const { return impl_->ListUplinks(); }
 
 absl::StatusOr<PortStatus> Switch::AddPort(const PortConfig& config) {
-  return impl_->AddPort(config);
+  return Logged("add port", config.id, impl_->AddPort(config));
 }
 absl::StatusOr<PortStatus> Switch::UpdatePort(std::string_view id, const PortPatch& patch) {
-  return impl_->UpdatePort(id, patch);
+  return Logged("update port", id, impl_->UpdatePort(id, patch));
 }
-absl::Status Switch::DeletePort(std::string_view id) { return impl_->DeletePort(id); }
+absl::Status Switch::DeletePort(std::string_view id) {
+  return Logged("delete port", id, impl_->DeletePort(id));
+}
 absl::StatusOr<PortStatus> Switch::GetPort(std::string_view id) const { return impl_->GetPort(id); }
 std::vector<PortStatus> Switch::ListPorts() const { return impl_->ListPorts(); }
 
