@@ -112,8 +112,7 @@ class Switch::Impl {
   QueueStatus StatusOfQueue(const UplinkRuntime& uplink, uint32_t queue)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnLink(const LinkMonitor::Event& event) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Refresh(const LinkMonitor::Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LookAtEveryLink() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LookAt(int ifindex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SampleLoop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
@@ -224,7 +223,7 @@ absl::StatusOr<UplinkStatus> Switch::Impl::AddUplink(const UplinkConfig& config)
   if (!uplink.ok()) return AtField(uplink.status(), "DEVICE", "uplink.device");
   const UplinkRuntime& added = *uplinks_.emplace(config.id, *std::move(uplink)).first->second;
   UpdateWakeModes();
-  LookAtEveryLink();  // its state may have changed between the first look and now
+  LookAt(added.link().ifindex);  // its state may have changed between the first look and now
   return added.Status();
 }
 
@@ -407,7 +406,7 @@ absl::StatusOr<PortStatus> Switch::Impl::AddPort(const PortConfig& config) {
 absl::Status Switch::Impl::Connect(PortRuntime& port, UplinkRuntime& uplink) {
   Publish(uplink);
   absl::Status status = port.Connect();
-  LookAtEveryLink();
+  LookAt(port.link().ifindex);
   return status;
 }
 
@@ -536,56 +535,43 @@ SwitchStatus Switch::Impl::Show() {
 
 // --- what happens by itself ---
 
+// An event only says where to look: by the time it is handled the device may be in another state.
 void Switch::Impl::OnLink(const LinkMonitor::Event& event) {
   MutexLock lock(mutex_);
-  if (event.overrun) {
-    LookAtEveryLink();
-  } else {
-    Refresh(event);
-  }
-}
-
-void Switch::Impl::Refresh(const LinkMonitor::Event& event) {
-  for (const auto& [id, uplink] : uplinks_) {
-    if (uplink->link().ifindex != event.ifindex) continue;
-    const uint32_t mtu = uplink->link().mtu;
-    const bool was_up = uplink->link_up().load();
-    if (event.removed) {
-      uplink->OnRemoved();
-    } else {
-      uplink->OnLink(event.up, event.carrier, event.mtu);
-      if (uplink->link().mtu != mtu) Publish(*uplink);
-    }
-    LogLink("uplinks", id, uplink->link_up(), was_up);
-  }
-  for (const auto& [id, port] : ports_) {
-    if (port->link().ifindex != event.ifindex) continue;
-    const bool was_up = port->link_up().load();
-    if (event.removed) {
-      port->OnRemoved();
-    } else {
-      port->OnLink(event.up, event.carrier);
-    }
-    LogLink("ports", id, port->link_up(), was_up);
-  }
-}
-
-void Switch::Impl::LookAtEveryLink() {
   std::set<int> devices;
   for (const auto& [id, uplink] : uplinks_) devices.insert(uplink->link().ifindex);
   for (const auto& [id, port] : ports_) devices.insert(port->link().ifindex);
-  for (int ifindex : devices) {
-    auto link = FindLink(ifindex);
-    LinkMonitor::Event event;
-    event.ifindex = ifindex;
-    event.removed = absl::IsNotFound(link.status());
-    if (!link.ok() && !event.removed) continue;
+  if (event.overrun) {
+    for (int ifindex : devices) LookAt(ifindex);
+  } else if (devices.contains(event.ifindex)) {
+    LookAt(event.ifindex);
+  }
+}
+
+void Switch::Impl::LookAt(int ifindex) {
+  const absl::StatusOr<Link> link = FindLink(ifindex);
+  if (!link.ok() && !absl::IsNotFound(link.status())) return;  // the next event will tell
+  for (const auto& [id, uplink] : uplinks_) {
+    if (uplink->link().ifindex != ifindex) continue;
+    const uint32_t mtu = uplink->link().mtu;
+    const bool was_up = uplink->link_up().load();
     if (link.ok()) {
-      event.up = link->up;
-      event.carrier = link->carrier;
-      event.mtu = link->mtu;
+      uplink->OnLink(link->up, link->carrier, link->mtu);
+    } else {
+      uplink->OnRemoved();
     }
-    Refresh(event);
+    if (uplink->link().mtu != mtu) Publish(*uplink);
+    LogLink("uplinks", id, uplink->link_up(), was_up);
+  }
+  for (const auto& [id, port] : ports_) {
+    if (port->link().ifindex != ifindex) continue;
+    const bool was_up = port->link_up().load();
+    if (link.ok()) {
+      port->OnLink(link->up, link->carrier);
+    } else {
+      port->OnRemoved();
+    }
+    LogLink("ports", id, port->link_up(), was_up);
   }
 }
 

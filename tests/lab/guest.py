@@ -79,19 +79,31 @@ def _newc(files):
     return bytes(out)
 
 
+def _kernel_package():
+    """The package that KERNEL_PACKAGE stands for, or None when apt has no list that says."""
+    depends = subprocess.run(["apt-cache", "depends", KERNEL_PACKAGE], text=True,
+                             capture_output=True, check=False).stdout.split()
+    return next((word for word in depends if word.startswith("linux-image-")
+                 and word != KERNEL_PACKAGE), None)
+
+
 def _download_kernel(directory):
     """Unpacks the newest kernel package into `directory`, which is made."""
     directory.mkdir()
-    depends = subprocess.run(["apt-cache", "depends", KERNEL_PACKAGE], text=True,
-                             capture_output=True, check=False).stdout.split()
-    packages = [word for word in depends if word.startswith("linux-image-")
-                and word != KERNEL_PACKAGE]
-    if not packages:
-        raise Unavailable(f"apt knows no package {KERNEL_PACKAGE}; run `apt-get update`")
-    done = subprocess.run(["apt-get", "download", packages[0]], cwd=directory, text=True,
-                          capture_output=True, timeout=600, check=False)
-    if done.returncode:
-        raise Unavailable(f"cannot download {packages[0]}: {done.stderr.strip()}")
+    done = None
+    for refresh in (False, True):  # apt's lists may be missing, or too old to download by
+        if refresh:
+            subprocess.run(["apt-get", "update"], capture_output=True, timeout=600, check=False)
+        package = _kernel_package()
+        if not package:
+            continue
+        done = subprocess.run(["apt-get", "download", package], cwd=directory, text=True,
+                              capture_output=True, timeout=600, check=False)
+        if not done.returncode:
+            break
+    else:
+        raise Unavailable(f"cannot download {KERNEL_PACKAGE}: "
+                          f"{done.stderr.strip() if done else 'apt knows no such package'}")
     deb = next(directory.glob("*.deb"))
     subprocess.run(["dpkg-deb", "-x", deb, directory], check=True)
     deb.unlink()
