@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/control/error.h"
@@ -14,17 +15,16 @@ namespace vmqd {
 namespace {
 
 // Step by step what a further port gets, and for how many ports of a queue. With the default of
-// 16384 buffers the steps end at port 58, after which some 10 more get the least.
+// 16384 buffers some 80 ports fit.
 struct BufferStep {
   uint32_t until;  // ports
   PortBuffers buffers;
 };
-constexpr std::array<BufferStep, 6> kBufferSteps = {{
+constexpr std::array<BufferStep, 5> kBufferSteps = {{
     {1, {1024, 1024, 512}},
     {2, {512, 512, 256}},
     {6, {256, 256, 128}},
     {18, {128, 32, 32}},
-    {58, {64, 16, 32}},
     {UINT32_MAX, {32, 16, 16}},
 }};
 
@@ -43,9 +43,11 @@ absl::Status DeviceError(const absl::Status& status, std::string_view field) {
 
 }  // namespace
 
-absl::StatusOr<PortBuffers> PortRuntime::BuffersFor(uint32_t ports, uint32_t available) {
-  for (const BufferStep& step : kBufferSteps) {
-    const bool least = &step == &kBufferSteps.back();
+absl::StatusOr<PortBuffers> PortRuntime::BuffersFor(uint32_t ports, uint32_t device_queues,
+                                                    uint32_t available) {
+  for (BufferStep step : kBufferSteps) {
+    step.buffers.fill = std::max(step.buffers.fill, device_queues * NetdevPort::kMinFill);
+    const bool least = step.until == UINT32_MAX;
     // At most half of what is left, so that a small area is not used up by its first ports.
     if (ports < step.until && step.buffers.total() <= (least ? available : available / 2)) {
       return step.buffers;
@@ -126,7 +128,7 @@ uint32_t PortRuntime::EffectiveMtu() const {
 
 absl::Status PortRuntime::OpenSockets(PortProgram& program) {
   QueueRuntime& queue = home();
-  auto buffers = BuffersFor(queue.ports, queue.area->buffers() - queue.reserved);
+  auto buffers = BuffersFor(queue.ports, link_.queues, queue.area->buffers() - queue.reserved);
   if (!buffers.ok()) {
     return Refuse(absl::StatusCode::kResourceExhausted, "NO_BUFFERS", "port.queue",
                   absl::StrCat("queue ", place_.placement.queue, " of ", config_.uplink, " serves ",
@@ -155,6 +157,13 @@ absl::Status PortRuntime::OpenSockets(PortProgram& program) {
     status = port.status();
     if (port.ok()) port_ = *std::move(port);
   } else {
+    // Behind XDP, for the moments in which no program is attached: while the port is removed, or
+    // after the daemon died.
+    if (device_made_) {
+      if (absl::Status fenced = program.Fence(link_.ifindex, link_.name); !fenced.ok()) {
+        return DeviceError(fenced, "port.device");
+      }
+    }
     auto port = NetdevPort::Open(
         *queue.area, program,
         {link_.name, link_.ifindex, link_.queues, place_.slot, place_.first_socket, buffers_});
@@ -174,21 +183,35 @@ absl::Status PortRuntime::WatchSockets() {
   return absl::OkStatus();
 }
 
+bool PortRuntime::Owns(const MacAddress& mac, uint32_t vlan) const {
+  return connected_ && config_.vlan == vlan &&
+         std::find(config_.macs.begin(), config_.macs.end(), mac) != config_.macs.end();
+}
+
+absl::Status PortRuntime::Claim(const PortConfig& config) {
+  const auto vlan = static_cast<uint16_t>(config.vlan);
+  size_t claimed = 0;
+  absl::Status status = absl::OkStatus();
+  for (const MacAddress& mac : config.macs) {
+    status = uplink_.flood().Claim(mac);
+    if (!status.ok()) break;
+    ++claimed;
+    status = uplink_.program().SetFilter(mac, vlan, {place_.slot, place_.placement.queue});
+    if (!status.ok()) break;
+  }
+  if (status.ok()) return status;
+  for (size_t i = 0; i < claimed; ++i) {
+    uplink_.flood().Release(config.macs[i]);
+    if (!Owns(config.macs[i], vlan)) uplink_.program().ClearFilter(config.macs[i], vlan);
+  }
+  return status;
+}
+
 absl::Status PortRuntime::Connect() {
-  connected_ = true;
-  UplinkProgram& program = uplink_.program();
-  if (absl::Status status = program.SetVmSocket(place_.slot, vm_socket_->fd()); !status.ok()) {
-    return status;
-  }
-  for (const MacAddress& mac : config_.macs) {
-    if (absl::Status status = uplink_.flood().Claim(mac); !status.ok()) return status;
-    if (absl::Status status = program.SetFilter(mac, static_cast<uint16_t>(config_.vlan),
-                                                {place_.slot, place_.placement.queue});
-        !status.ok()) {
-      return status;
-    }
-  }
-  return absl::OkStatus();
+  absl::Status status = uplink_.program().SetVmSocket(place_.slot, vm_socket_->fd());
+  if (status.ok()) status = Claim(config_);
+  connected_ = status.ok();
+  return status;
 }
 
 void PortRuntime::Disconnect() {
@@ -200,42 +223,33 @@ void PortRuntime::Disconnect() {
   }
 }
 
+absl::Status PortRuntime::ResizeDevice(uint32_t mtu) {
+  if (!device_made_ || mtu == config_.mtu) return absl::OkStatus();
+  const uint32_t before = std::exchange(config_.mtu, mtu);
+  absl::Status status = SetLinkMtu(link_.ifindex, EffectiveMtu());
+  if (!status.ok()) config_.mtu = before;
+  return status;
+}
+
 absl::Status PortRuntime::Reconfigure(const PortConfig& config) {
-  if (config.mtu != config_.mtu && device_made_) {
-    PortConfig resized = config_;
-    resized.mtu = config.mtu;
-    std::swap(resized, config_);
-    absl::Status status = SetLinkMtu(link_.ifindex, EffectiveMtu());
-    if (!status.ok()) {
-      std::swap(resized, config_);
+  const uint32_t mtu_before = config_.mtu;
+  if (absl::Status status = ResizeDevice(config.mtu); !status.ok()) return status;
+  if (config.macs != config_.macs || config.vlan != config_.vlan) {
+    // New filters first, so that an address that stays is never without one.
+    if (absl::Status status = Claim(config); !status.ok()) {
+      ResizeDevice(mtu_before).IgnoreError();  // it had that MTU a moment ago
       return status;
     }
-  }
-  const auto vlan = static_cast<uint16_t>(config.vlan);
-  UplinkProgram& program = uplink_.program();
-  if (config.macs == config_.macs && config.vlan == config_.vlan) {
-    config_ = config;
-    return absl::OkStatus();
-  }
-  // New filters first, so that an address that stays is never without one.
-  absl::Status status = absl::OkStatus();
-  for (const MacAddress& mac : config.macs) {
-    if (status.ok()) status = uplink_.flood().Claim(mac);
-    if (status.ok()) {
-      status = program.SetFilter(mac, vlan, {place_.slot, place_.placement.queue});
+    const PortConfig before = std::exchange(config_, config);
+    for (const MacAddress& mac : before.macs) {
+      uplink_.flood().Release(mac);  // what stays was claimed twice, and keeps one
+      if (!Owns(mac, before.vlan)) {
+        uplink_.program().ClearFilter(mac, static_cast<uint16_t>(before.vlan));
+      }
     }
   }
-  // Release the side that is not wanted; what is on both sides was claimed twice and keeps one.
-  const PortConfig& unwanted = status.ok() ? config_ : config;
-  const PortConfig& kept = status.ok() ? config : config_;
-  for (const MacAddress& mac : unwanted.macs) {
-    uplink_.flood().Release(mac);
-    const bool stays = unwanted.vlan == kept.vlan &&
-                       std::find(kept.macs.begin(), kept.macs.end(), mac) != kept.macs.end();
-    if (!stays) program.ClearFilter(mac, static_cast<uint16_t>(unwanted.vlan));
-  }
-  if (status.ok()) config_ = config;
-  return status;
+  config_ = config;
+  return absl::OkStatus();
 }
 
 // Frames that came to the VM socket and that no worker will take out any more.

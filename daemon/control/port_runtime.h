@@ -37,7 +37,8 @@ class PortRuntime {
   // Buffers for one more port on a queue that has `ports` already and `available` not set aside:
   // many for the first ports, few for the hundredth. ResourceExhausted when not even the least
   // fits.
-  static absl::StatusOr<PortBuffers> BuffersFor(uint32_t ports, uint32_t available);
+  static absl::StatusOr<PortBuffers> BuffersFor(uint32_t ports, uint32_t device_queues,
+                                                uint32_t available);
 
   // Makes or finds the device, opens the sockets and has the device's frames come to them. Nothing
   // arrives from the uplink before Connect. Everything is undone on error.
@@ -76,6 +77,10 @@ class PortRuntime {
  private:
   PortRuntime(const PortConfig& config, const PortPlace& place, UplinkRuntime& uplink)
       : config_(config), place_(place), uplink_(uplink) {}
+  // Claims the filters of `config`. On error exactly what was done is undone.
+  absl::Status Claim(const PortConfig& config);
+  bool Owns(const MacAddress& mac, uint32_t vlan) const;
+  absl::Status ResizeDevice(uint32_t mtu);
   absl::Status OpenDevice();
   absl::Status MakePeer();
   absl::Status OpenSockets(PortProgram& program);

@@ -257,7 +257,7 @@ absl::Status Switch::Impl::DeleteUplink(std::string_view id) {
                                              users.begin() + static_cast<ptrdiff_t>(shown), ", "),
                                shown < users.size() ? ", ..." : "", "); delete them first"));
   }
-  retired_ += found->second->Status().counters;
+  retired_ += found->second->Close();
   retired_replicated_ += found->second->Replicated();
   uplinks_.erase(found);
   UpdateWakeModes();

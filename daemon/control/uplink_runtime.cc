@@ -54,7 +54,7 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
   }
   // What the XDP program does not see, it cannot classify: a tag the NIC took off, segments it
   // glued.
-  for (const char* feature : {"rx-vlan-hw-parse", "rx-lro", "rx-gro-hw"}) {
+  for (const char* feature : {"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse", "rx-lro", "rx-gro-hw"}) {
     if (absl::Status status = settings_.TurnOff(link_.name, feature); !status.ok()) return status;
   }
   const uint32_t buffer_size = BufferSizeFor(link_.mtu);
@@ -118,6 +118,7 @@ absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
   }
   const auto peers = static_cast<uint32_t>(queues_.size()) - 1;
   queue.reserved = UplinkQueue::kDefaultRxRing + UplinkQueue::kWorkingMargin +
+                   UplinkQueue::QuotaFor(config_.buffers_per_queue) +
                    peers * Handover::GrantsFor(peers, config_.buffers_per_queue);
   return absl::OkStatus();
 }
@@ -172,6 +173,18 @@ void UplinkRuntime::PinNapi(QueueRuntime& queue) {
                     status.ok() ? absl::StrCat(" on CPU ", cpu)
                                 : absl::StrCat(" not pinned: ", status.message()));
   }
+}
+
+Counters UplinkRuntime::Close() {
+  program_->Detach();
+  flood_->Silence();
+  WaitForRunningPrograms();
+  for (QueueRuntime& queue : queues_) queue.worker->Stop();
+  Counters last = CountersNow();
+  // Floods that still lay in the packet socket: without ports nobody would have taken them.
+  last.in_drops[VMQD_DROP_NO_DESTINATION] +=
+      last.in_pkts - last.in_forwarded_pkts - last.InDiscards();
+  return last;
 }
 
 UplinkRuntime::~UplinkRuntime() {

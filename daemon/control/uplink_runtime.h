@@ -94,6 +94,10 @@ class UplinkRuntime {
     link_up_.store(false);
   }
 
+  // Ends all arrivals and all workers; returns the counters for good. Before destruction, without
+  // ports.
+  Counters Close();
+
   UplinkStatus Status() const;
   QueueStatus StatusOfQueue(uint32_t queue) const;
   uint64_t Replicated() const;

@@ -19,6 +19,21 @@ void Drop(Lane& lane, FrameCounters& counters, DropReason reason, const Frame* f
   lane.GiveBack(frames, count);
 }
 
+// A flood takes buffers of every worker with ports in the VLAN; its sender waits for the one that
+// has lent the fewest.
+void RememberPeer(Lane& lane, uint32_t source, uint16_t vlan) {
+  const auto group = lane.topology->floods.find(vlan);
+  if (group == lane.topology->floods.end()) return;
+  uint32_t fewest = UINT32_MAX;
+  for (uint32_t worker = 0; worker < group->second.members.size(); ++worker) {
+    if (worker == lane.index || group->second.members[worker].empty()) continue;
+    const uint32_t available = lane.peers[worker].to->grants.Available();
+    if (available >= fewest) continue;
+    fewest = available;
+    lane.topology->ports[source].state->handed_to = worker;
+  }
+}
+
 void ForwardMulticast(Lane& lane, uint32_t source, FrameCounters& counters, const Frame* frames,
                       uint32_t count) {
   const uint16_t vlan = lane.topology->ports[source].vlan;
@@ -26,6 +41,7 @@ void ForwardMulticast(Lane& lane, uint32_t source, FrameCounters& counters, cons
     Flood(lane, vlan, source, frames[i]);  // the uplink takes it, if nobody else does
   }
   counters.in_forwarded.Add(count);
+  RememberPeer(lane, source, vlan);
 }
 
 // A run of frames for one unicast destination.

@@ -77,6 +77,17 @@ uint32_t ReceiveForVm(Lane& lane, uint32_t index) {
   return count;
 }
 
+// The VLAN of a flood's frame. An 802.1ad tag names none of ours: it is put back, and the frame is
+// treated as the XDP program treats it, as untagged.
+uint16_t VlanOf(const PacketSocket::Received& received, Frame& frame) {
+  if (!received.tagged) return 0;
+  if (received.tpid == kEtherTypeVlan) return received.tci & kVlanIdMask;
+  PushVlanTag(received.data, received.tci, received.tpid);
+  frame.addr -= kVlanTagLen;
+  frame.len += kVlanTagLen;
+  return 0;
+}
+
 // Receives a flood's frames into fresh buffers and forwards them.
 uint32_t ReceiveFloodBatch(Lane& lane, PacketSocket& socket) {
   std::array<uint64_t, PacketSocket::kBatch> buffers;
@@ -92,7 +103,7 @@ uint32_t ReceiveFloodBatch(Lane& lane, PacketSocket& socket) {
       wanted == 0 ? 0 : socket.Receive(data.data(), capacity, wanted, received.data());
   for (uint32_t i = count; i < wanted; ++i) lane.pool.Give(buffers[i]);
   for (uint32_t i = 0; i < count; ++i) {
-    const Frame frame{buffers[i] + FrameArea::kHeadroom, received[i].length};
+    Frame frame{buffers[i] + FrameArea::kHeadroom, received[i].length};
     lane.counters.rx_pkts.Add(1);
     if (frame.len > capacity) {
       lane.uplink_counters.DropIn(DropReason::kFRAME_TOO_LARGE);
@@ -102,7 +113,7 @@ uint32_t ReceiveFloodBatch(Lane& lane, PacketSocket& socket) {
     lane.counters.rx_octets.Add(frame.len);
     lane.uplink_counters.in_octets.Add(frame.len);
     FinishChecksums(lane, &frame, 1);
-    ForwardFlood(lane, received[i].tagged ? received[i].tci & kVlanIdMask : 0, frame);
+    ForwardFlood(lane, VlanOf(received[i], frame), frame);
   }
   return count;
 }
@@ -144,7 +155,10 @@ uint32_t ShareOfGrants(const Lane& lane) {
 bool MustWaitForPeer(Lane& lane, const PortEntry& entry) {
   const uint32_t worker = entry.state->handed_to;
   if (worker == kNoWorker) return false;
-  const uint32_t needed = std::min(entry.batch, ShareOfGrants(lane) / 2);
+  // A quarter of the share is left to frames from the wire, which cannot wait. With half of it in
+  // the ring the peer may lend no more, so no more may be asked for.
+  const uint32_t quarter = ShareOfGrants(lane) / 4;
+  const uint32_t needed = std::min(entry.batch, quarter) + quarter;
   if (lane.peers[worker].to->grants.Available() < needed) {
     lane.waits_for_peer = true;
     return true;

@@ -11,6 +11,7 @@
 #ifndef VMQD_DAEMON_DATAPATH_UPLINK_QUEUE_H_
 #define VMQD_DAEMON_DATAPATH_UPLINK_QUEUE_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "daemon/xdp/frame_pool.h"
@@ -34,13 +35,19 @@ class UplinkQueue {
   static constexpr uint32_t kPoolReserve = kWorkingMargin / 2;
 
   UplinkQueue(XskSocket& anchor, XskSocket& default_socket, PacketSocket* flood)
-      : anchor_(anchor), default_(default_socket), flood_(flood) {}
+      : anchor_(anchor),
+        default_(default_socket),
+        flood_(flood),
+        quota_(QuotaFor(anchor.area().buffers())) {}
 
   uint32_t Receive(Frame* out, uint32_t max) { return default_.Receive(out, max); }
   PacketSocket* flood() const { return flood_; }  // null on every queue but 0
 
+  // Frames that may be under way to the wire at once, out of an area of `buffers`.
+  static uint32_t QuotaFor(uint32_t buffers) { return std::min(kTxRing, buffers / 16); }
+
   uint32_t Room() {
-    const uint32_t allowed = kTxRing - outstanding_;
+    const uint32_t allowed = quota_ - outstanding_;
     const uint32_t room = anchor_.TxRoom();
     return room < allowed ? room : allowed;
   }
@@ -59,6 +66,7 @@ class UplinkQueue {
   XskSocket& anchor_;
   XskSocket& default_;
   PacketSocket* flood_;
+  const uint32_t quota_;
   uint32_t outstanding_ = 0;  // transmitted, not completed
 };
 

@@ -126,8 +126,9 @@ void Worker::Run() {
       continue;
     }
     if (frames == 0 && now - idle_since >= spin_ns_.load(std::memory_order_relaxed)) {
-      Sleep();
-      last = idle_since = NowNs();
+      const bool event = Sleep();
+      last = NowNs();
+      if (event) idle_since = last;  // after a timeout, one look is enough
     }
   }
 }
@@ -198,7 +199,11 @@ void Worker::Arm(const PortEntry& entry, bool armed) {
 // A socket whose frames wait for room is readable, but must not keep the worker awake. Returns how
 // long to sleep, for epoll_wait.
 int Worker::DisarmBlocked() {
-  const bool look_again = lane_.blocked || !lane_.touched.empty() || lane_.uplink.Pending();
+  // Nothing wakes the worker when a transmitted buffer comes back: short of buffers, it looks
+  // itself.
+  const bool short_of_buffers = lane_.pool.available() < UplinkQueue::kPoolReserve;
+  const bool look_again =
+      lane_.blocked || !lane_.touched.empty() || lane_.uplink.Pending() || short_of_buffers;
   for (uint32_t index : lane_.topology->home[lane_.index]) {
     const PortEntry& entry = lane_.topology->ports[index];
     if (entry.state->blocked == entry.state->armed) Arm(entry, !entry.state->blocked);
@@ -206,13 +211,15 @@ int Worker::DisarmBlocked() {
   return look_again ? kLookAgainMs : -1;
 }
 
-void Worker::Sleep() {
+bool Worker::Sleep() {
+  bool event = true;
   doorbell_.sleeping.exchange(1, std::memory_order_acq_rel);
   if (!WorkArrived()) {
     const int timeout = DisarmBlocked();
     std::array<epoll_event, 8> events;
     const int count =
         epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), timeout);
+    event = count > 0;
     for (int i = 0; i < count; ++i) {
       uint64_t rings;
       if (events[static_cast<size_t>(i)].data.fd == doorbell_.event_fd) {
@@ -222,6 +229,7 @@ void Worker::Sleep() {
     lane_.counters.wakeups.Add(1);
   }
   doorbell_.sleeping.store(0, std::memory_order_relaxed);
+  return event;
 }
 
 }  // namespace vmqd

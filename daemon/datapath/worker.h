@@ -66,7 +66,7 @@ class Worker {
   void PickUpTopology();
   void EmptyMailbox() ABSL_LOCKS_EXCLUDED(mailbox_mutex_);
   void Recycle();
-  void Sleep();
+  bool Sleep();  // false when nothing happened but the time it looks again
   bool WorkArrived() const;
   void Arm(const PortEntry& entry, bool armed);
   int DisarmBlocked();

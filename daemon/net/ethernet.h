@@ -34,13 +34,13 @@ inline uint8_t* PopVlanTag(uint8_t* frame) {
   return frame + kVlanTagLen;
 }
 
-// Puts a tag with priority 0 in front of the EtherType; the 4 bytes before `frame` must be free.
-// Returns where the frame now starts, 4 bytes earlier.
-inline uint8_t* PushVlanTag(uint8_t* frame, uint16_t vlan) {
+// Puts a tag in front of the EtherType; the 4 bytes before `frame` must be free. `control` is the
+// VLAN id, with priority bits or without. Returns where the frame now starts, 4 bytes earlier.
+inline uint8_t* PushVlanTag(uint8_t* frame, uint16_t control, uint16_t type = kEtherTypeVlan) {
   uint8_t* start = frame - kVlanTagLen;
   std::memmove(start, frame, 12);
-  StoreBe16(start + 12, kEtherTypeVlan);
-  StoreBe16(start + 14, vlan);
+  StoreBe16(start + 12, type);
+  StoreBe16(start + 14, control);
   return start;
 }
 

@@ -6,11 +6,6 @@
 #include "daemon/net/checksum.h"
 
 namespace vmqd {
-namespace {
-
-constexpr uint32_t kMinFill = 16;  // buffers per receiver, however many queues share the allowance
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<NetdevPort>> NetdevPort::Open(FrameArea& area, PortProgram& program,
                                                              const Options& options) {

@@ -16,6 +16,8 @@ namespace vmqd {
 
 class NetdevPort final : public Port {
  public:
+  static constexpr uint32_t kMinFill = 16;  // buffers waiting at each receive queue, at least
+
   struct Options {
     std::string device;
     int ifindex = 0;

@@ -96,6 +96,7 @@ uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
       Drop(DropReason::kBAD_OFFLOAD);
       return 0;
     }
+    Add(segments_added_, plan_->count() - 1);
   }
   return plan_ ? ExpandSegments(pool, out, max) : ExpandPlain(out);
 }
@@ -117,7 +118,7 @@ uint32_t TapPort::ExpandPlain(Frame* out) {
   if (frame.tagged) {
     // The kernel moved the tag out of the frame; put it back, so that the police sees what was
     // sent.
-    PushVlanTag(frame.data, frame.tci);
+    PushVlanTag(frame.data, frame.tci, frame.tpid);
     out->addr -= kVlanTagLen;
     out->len += kVlanTagLen;
   }
@@ -132,14 +133,13 @@ uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
     const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
     out[i] = {addr, plan_->Write(segment_ + i, pool.area().Data(addr))};
     if (batch_[next_].tagged) {
-      PushVlanTag(pool.area().Data(addr), batch_[next_].tci);
+      PushVlanTag(pool.area().Data(addr), batch_[next_].tci, batch_[next_].tpid);
       out[i].addr -= kVlanTagLen;
       out[i].len += kVlanTagLen;
     }
   }
   segment_ += count;
   if (segment_ == plan_->count()) {
-    Add(segments_added_, plan_->count() - 1);
     plan_.reset();
     ++next_;
   }
@@ -159,6 +159,7 @@ PortArrivals TapPort::Arrivals() {
     arrivals.drops[i] = drops_[i].load(std::memory_order_relaxed);
   }
   arrivals.drops[VMQD_DROP_RX_BACKLOG] += socket.dropped;
+  arrivals.drops[VMQD_DROP_BAD_OFFLOAD] += receiver_->unspeakable();
   return arrivals;
 }
 

@@ -49,7 +49,8 @@ class PacketSocket {
     // memory of the socket's own that is valid until the next call.
     uint8_t* data = nullptr;
     uint32_t length = 0;
-    bool tagged = false;  // the kernel took an 802.1Q tag off; `tci` has it
+    bool tagged = false;  // the kernel took a tag off: its type (0x8100 or 0x88a8) and control
+    uint16_t tpid = 0;
     uint16_t tci = 0;
     virtio_net_hdr header{};  // kDevice only
   };
@@ -64,6 +65,10 @@ class PacketSocket {
   // Accepts nothing from now on.
   void Silence();
 
+  // kDevice: frames the kernel took from the socket and threw away because it could not put their
+  // offloads into a virtio_net_hdr (UFO). They count as received.
+  uint64_t unspeakable() const { return unspeakable_.load(std::memory_order_relaxed); }
+
   struct Statistics {
     uint64_t received = 0;  // frames meant for this socket, dropped ones included
     uint64_t dropped = 0;   // its buffer was full
@@ -75,6 +80,7 @@ class PacketSocket {
   int fd_;
   int ifindex_;
   Role role_;
+  std::atomic<uint64_t> unspeakable_{0};
   Statistics statistics_;             // the kernel's are reset by each read
   std::unique_ptr<uint8_t[]> large_;  // kDevice: kBatch places for frames that outgrow a buffer
   struct Slot;

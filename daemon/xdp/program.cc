@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -209,6 +211,10 @@ vmqd_port_counters PortProgram::Counters(uint32_t slot) const {
   return SumOverCpus<vmqd_port_counters>(skeleton_->maps.port_counters, slot);
 }
 
-void WaitForRunningPrograms() { syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0); }
+void WaitForRunningPrograms() {
+  if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return;
+  // Hosts with nohz_full CPUs have no such barrier; a grace period is over long before this.
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+}
 
 }  // namespace vmqd
