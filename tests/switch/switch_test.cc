@@ -50,7 +50,6 @@ class SwitchTest : public OwnNamespace {
   static UplinkConfig Uplink() {
     UplinkConfig config;
     config.id = config.device = "nic0";
-    config.buffers_per_queue = 4096;
     return config;
   }
 
@@ -119,15 +118,15 @@ TEST_F(SwitchTest, FramesReachTheirVmWhicheverQueueTheyComeOn) {
   ASSERT_OK(AddVm(2));
   Wire vm1("eth1");
   Wire vm2("eth2");
-  for (uint32_t i = 0; i < 200; ++i) {
+  for (uint32_t i = 0; i < 100; ++i) {
     wire_->Send(MacOf(1), kOutside, i);
     wire_->Send(MacOf(2), kOutside, i);
   }
-  EXPECT_EQ(vm1.Collect(MacOf(1), 200), UpTo(200));
-  EXPECT_EQ(vm2.Collect(MacOf(2), 200), UpTo(200));
+  EXPECT_EQ(vm1.Collect(MacOf(1), 100), UpTo(100));
+  EXPECT_EQ(vm2.Collect(MacOf(2), 100), UpTo(100));
   ExpectConserved();
-  EXPECT_EQ(switch_->GetPort("vm1")->counters.out_pkts, 200u);
-  EXPECT_EQ(switch_->GetPort("vm2")->counters.out_pkts, 200u);
+  EXPECT_EQ(switch_->GetPort("vm1")->counters.out_pkts, 100u);
+  EXPECT_EQ(switch_->GetPort("vm2")->counters.out_pkts, 100u);
 }
 
 TEST_F(SwitchTest, VmsAtHomeOnDifferentQueuesTalkAndFlood) {
