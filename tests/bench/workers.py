@@ -20,7 +20,7 @@ from tests.lab.namespaces import make_veth
 
 BURSTS = (1000, 500, 240, 240)  # frames for the 1st.. VM of a queue; vmqd gives rings of 1024, 512..
 DRAINS = 20  # of each kind in a round
-SETTLE = 0.03
+SETTLE, PATIENCE = 0.03, 5
 CASES = {"queue 0": (0,), "queue 1": (1,), "both": (0, 1)}
 BOUND = 1.7
 
@@ -59,11 +59,21 @@ class Setting:
             self.edge.ask("reset")
         finally:
             self.daemon.process.send_signal(signal.SIGCONT)
-        time.sleep(SETTLE)
-        got = self.edge.ask("counts")
+        got = self.settled()
         if got["pkts"] < 2:
             raise Broken("workers: frames waited in the rings, and none was delivered")
         return (got["pkts"] - 1) / (got["last"] - got["first"]) * 1e9, sent - got["pkts"]
+
+    def settled(self):
+        """The counts once nothing arrives any more; a virtual machine may be stopped for a while."""
+        deadline = time.monotonic() + PATIENCE
+        got = {"pkts": 0}
+        while time.monotonic() < deadline:
+            time.sleep(SETTLE)
+            before, got = got["pkts"], self.edge.ask("counts")
+            if got["pkts"] > 1 and got["pkts"] == before:
+                break
+        return got
 
     def fill(self, queues):
         sent = 0
