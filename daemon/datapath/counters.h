@@ -4,25 +4,12 @@
 #define VMQD_DAEMON_DATAPATH_COUNTERS_H_
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 
+#include "daemon/net/counter.h"
 #include "daemon/net/drop_reason.h"
 
 namespace vmqd {
-
-class Counter {
- public:
-  void Add(uint64_t n) {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
-  void Subtract(uint64_t n) { Add(~n + 1); }
-  void Set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
-  uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<uint64_t> value_{0};
-};
 
 // Frames of one port, or of the uplink, as one worker handled them. `in` is into the switch.
 //   in_received  = in_forwarded + sum(in_drops)

@@ -13,7 +13,6 @@ inline constexpr uint32_t kVlanTagLen = 4;
 inline constexpr uint16_t kEtherTypeVlan = 0x8100;         // IEEE 802.1Q
 inline constexpr uint16_t kEtherTypeServiceVlan = 0x88a8;  // IEEE 802.1ad
 inline constexpr uint16_t kVlanIdMask = 0x0fff;
-inline constexpr uint16_t kMaxVlanId = 4094;
 
 inline uint16_t LoadBe16(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }
 inline void StoreBe16(uint8_t* at, uint16_t value) {

@@ -15,10 +15,6 @@ constexpr uint64_t kNone = UINT64_MAX;
 constexpr uint32_t kMaxSegments = 1400;
 constexpr uint32_t kUnusedFillRing = 16;  // every anchor has one; a tap never fills it
 
-void Add(std::atomic<uint64_t>& counter, uint64_t n) {
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(FrameArea& area, PortProgram& program,
@@ -96,7 +92,7 @@ uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
       Drop(DropReason::kBAD_OFFLOAD);
       return 0;
     }
-    Add(segments_added_, plan_->count() - 1);
+    segments_added_.Add(plan_->count() - 1);
   }
   return plan_ ? ExpandSegments(pool, out, max) : ExpandPlain(out);
 }
@@ -147,16 +143,16 @@ uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
 }
 
 void TapPort::Drop(DropReason reason) {
-  Add(drops_[static_cast<size_t>(reason)], 1);
+  drops_[static_cast<size_t>(reason)].Add(1);
   ++next_;
 }
 
 PortArrivals TapPort::Arrivals() {
   const PacketSocket::Statistics socket = receiver_->ReadStatistics();
   PortArrivals arrivals;
-  arrivals.pkts = socket.received + segments_added_.load(std::memory_order_relaxed);
+  arrivals.pkts = socket.received + segments_added_.Get();
   for (size_t i = 0; i < kDropReasonCount; ++i) {
-    arrivals.drops[i] = drops_[i].load(std::memory_order_relaxed);
+    arrivals.drops[i] = drops_[i].Get();
   }
   arrivals.drops[VMQD_DROP_RX_BACKLOG] += socket.dropped;
   arrivals.drops[VMQD_DROP_BAD_OFFLOAD] += receiver_->unspeakable();

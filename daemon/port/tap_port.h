@@ -7,13 +7,13 @@
 #define VMQD_DAEMON_PORT_TAP_PORT_H_
 
 #include <array>
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/net/counter.h"
 #include "daemon/net/segmentation.h"
 #include "daemon/port/port.h"
 #include "daemon/xdp/packet_socket.h"
@@ -69,8 +69,8 @@ class TapPort final : public Port {
   std::optional<Segmentation> plan_;  // of the frame at next_
   uint32_t segment_ = 0;              // its next segment
 
-  std::atomic<uint64_t> segments_added_{0};  // frames made beyond the first of a large segment
-  std::array<std::atomic<uint64_t>, kDropReasonCount> drops_{};
+  Counter segments_added_;  // frames made beyond the first of a large segment
+  std::array<Counter, kDropReasonCount> drops_;
 };
 
 }  // namespace vmqd

@@ -1,6 +1,7 @@
 // Network devices as rtnetlink and ethtool see them: look up, create, set, watch. Everything goes
-// through sockets of the calling thread's network namespace; sysfs is not used, because a mounted
-// sysfs may belong to another namespace.
+// through sockets of the calling thread's network namespace. Sysfs is asked only for what nothing
+// else tells (NUMA node, queues on old kernels), and believed only when its entry is this very
+// device: a mounted sysfs may belong to another namespace.
 //
 // Errors: absl::Status whose message says what was attempted on which device, what the kernel said
 // in words and, where known, what to try. kNotFound: no such device. Blocking; control threads

@@ -130,7 +130,7 @@ uint32_t PacketSocket::Receive(uint8_t* const* buffers, uint32_t capacity, uint3
   // MSG_TRUNC: the true length, also of a frame that did not fit.
   const int received = recvmmsg(fd_, messages_.data(), count, MSG_DONTWAIT | MSG_TRUNC, nullptr);
   // EINVAL ends a batch, or comes with the next one, and stands for exactly one frame that is gone.
-  if (received < 0 && errno == EINVAL) unspeakable_.fetch_add(1, std::memory_order_relaxed);
+  if (received < 0 && errno == EINVAL) unspeakable_.Add(1);
   if (received <= 0) return 0;
   for (int i = 0; i < received; ++i) {
     Slot& slot = (*slots_)[static_cast<size_t>(i)];

@@ -14,13 +14,13 @@
 #include "daemon/net/virtio_net_header.h"
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "daemon/net/counter.h"
 #include "daemon/net/mac_address.h"
 
 namespace vmqd {
@@ -67,7 +67,7 @@ class PacketSocket {
 
   // kDevice: frames the kernel took from the socket and threw away because it could not put their
   // offloads into a virtio_net_hdr (UFO). They count as received.
-  uint64_t unspeakable() const { return unspeakable_.load(std::memory_order_relaxed); }
+  uint64_t unspeakable() const { return unspeakable_.Get(); }
 
   struct Statistics {
     uint64_t received = 0;  // frames meant for this socket, dropped ones included
@@ -80,7 +80,7 @@ class PacketSocket {
   int fd_;
   int ifindex_;
   Role role_;
-  std::atomic<uint64_t> unspeakable_{0};
+  Counter unspeakable_;
   Statistics statistics_;             // the kernel's are reset by each read
   std::unique_ptr<uint8_t[]> large_;  // kDevice: kBatch places for frames that outgrow a buffer
   struct Slot;

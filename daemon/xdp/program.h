@@ -57,7 +57,6 @@ class UplinkProgram {
 
   absl::Status Attach(int ifindex, const std::string& device, AttachMode mode);
   void Detach() { attachment_.reset(); }
-  bool attached() const { return attachment_ != nullptr; }
 
   // Summed over CPUs.
   vmqd_uplink_counters Counters() const;

@@ -23,11 +23,6 @@ constexpr std::chrono::milliseconds kBindRetry{2};
 // Transmit calls of one Kick; what is left goes out with the next turn.
 constexpr int kMaxKicks = 64;
 
-// The worker is the only writer of these counters.
-void Add(std::atomic<uint64_t>& counter, uint64_t n) {
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
-
 absl::Status BindError(const XskSocket::Options& options, int error) {
   std::string cure;
   switch (error) {
@@ -185,7 +180,7 @@ uint32_t XskSocket::Kick() {
     // later.
     if (zero_copy_ || tx_queued_ == queued) break;
   }
-  if (calls > 0) Add(kicks_, calls);
+  if (calls > 0) kicks_.Add(calls);
   if (zero_copy_) tx_queued_ = TxBacklog();
   return refused;
 }
@@ -196,7 +191,7 @@ uint32_t XskSocket::Complete(uint64_t* out, uint32_t max) {
   for (uint32_t i = 0; i < count; ++i) out[i] = *xsk_ring_cons__comp_addr(completion_, index + i);
   if (count > 0) {
     xsk_ring_cons__release(completion_, count);
-    Add(completions_, count);
+    completions_.Add(count);
   }
   return count;
 }

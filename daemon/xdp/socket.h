@@ -13,12 +13,12 @@
 
 #include <xdp/xsk.h>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "daemon/net/counter.h"
 #include "daemon/xdp/frame_area.h"
 
 namespace vmqd {
@@ -99,8 +99,8 @@ class XskSocket {
 
   // XDP_STATISTICS; any thread.
   xdp_statistics Statistics() const;
-  uint64_t kicks() const { return kicks_.load(std::memory_order_relaxed); }
-  uint64_t completions() const { return completions_.load(std::memory_order_relaxed); }
+  uint64_t kicks() const { return kicks_.Get(); }
+  uint64_t completions() const { return completions_.Get(); }
 
  private:
   XskSocket(Umem& umem, const Options& options) : umem_(&umem), options_(options) {}
@@ -118,8 +118,8 @@ class XskSocket {
   xsk_ring_cons own_completion_{};
   xsk_ring_prod* fill_ = nullptr;
   xsk_ring_cons* completion_ = nullptr;
-  std::atomic<uint64_t> kicks_{0};
-  std::atomic<uint64_t> completions_{0};
+  Counter kicks_;
+  Counter completions_;
 };
 
 }  // namespace vmqd
