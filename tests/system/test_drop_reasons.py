@@ -3,6 +3,7 @@ and finds exactly those frames under it. A new reason without a test here fails 
 """
 
 import os
+import pathlib
 import re
 import signal
 import threading
@@ -108,6 +109,13 @@ class Paused:
 
     def __enter__(self):
         os.kill(self.pid, signal.SIGSTOP)
+        # A thread on another CPU runs on until it looks: the signal alone stops nothing yet.
+        wait_until(lambda: all(self.state(task) == "T"
+                               for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir()))
+
+    @staticmethod
+    def state(task):
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
     def __exit__(self, *_):
         os.kill(self.pid, signal.SIGCONT)
