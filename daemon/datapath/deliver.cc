@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "daemon/net/ethernet.h"
+#include "daemon/xdp/frame_tag.h"
 
 namespace vmqd {
 namespace {
@@ -177,9 +178,7 @@ void DeliverToUplink(Lane& lane, uint16_t vlan, Frame* frames, uint32_t count) {
   if (sent == 0) return;
   if (vlan != 0) {
     for (uint32_t i = 0; i < sent; ++i) {
-      PushVlanTag(lane.pool.area().Data(frames[i].addr), vlan);
-      frames[i].addr -= kVlanTagLen;
-      frames[i].len += kVlanTagLen;
+      PushVlanTag(lane.pool.area().Data(frames[i].addr), frames[i], vlan);
     }
   }
   const uint64_t octets = Octets(frames, sent);

@@ -3,6 +3,7 @@
 #include "daemon/datapath/deliver.h"
 #include "daemon/net/ethernet.h"
 #include "daemon/net/mac_address.h"
+#include "daemon/xdp/frame_tag.h"
 
 namespace vmqd {
 namespace {
@@ -66,9 +67,7 @@ uint64_t UntagAndKey(Lane& lane, Frame& frame) {
   uint16_t vlan = 0;
   if (EtherTypeOf(data) == kEtherTypeVlan && frame.len >= kEthHeaderLen + kVlanTagLen) {
     vlan = VlanIdOf(data);
-    PopVlanTag(data);
-    frame.addr += kVlanTagLen;
-    frame.len -= kVlanTagLen;
+    PopVlanTag(data, frame);
   }
   return Topology::Key(vlan, DestinationOf(lane, frame));
 }

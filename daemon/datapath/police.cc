@@ -5,6 +5,7 @@
 
 #include "daemon/net/ethernet.h"
 #include "daemon/net/mac_address.h"
+#include "daemon/xdp/frame_tag.h"
 
 namespace vmqd {
 namespace {
@@ -22,9 +23,7 @@ std::optional<DropReason> CheckTag(uint8_t* data, Frame& frame) {
   if (type != kEtherTypeVlan) return std::nullopt;
   if (frame.len < kEthHeaderLen + kVlanTagLen) return DropReason::kTRUNCATED_TAG;
   if (VlanIdOf(data) != 0) return DropReason::kTAG_NOT_ALLOWED;
-  PopVlanTag(data);
-  frame.addr += kVlanTagLen;
-  frame.len -= kVlanTagLen;
+  PopVlanTag(data, frame);
   // A second tag behind the first would be a way round the check.
   const uint16_t inner = EtherTypeOf(data + kVlanTagLen);
   if (inner == kEtherTypeVlan || inner == kEtherTypeServiceVlan) {

@@ -8,6 +8,7 @@
 #include "daemon/datapath/police.h"
 #include "daemon/net/checksum.h"
 #include "daemon/net/ethernet.h"
+#include "daemon/xdp/frame_tag.h"
 
 namespace vmqd {
 namespace {
@@ -43,9 +44,7 @@ void Untag(Lane& lane, const PortEntry& entry, Frame* frames, uint32_t count) {
     if (frames[i].len < kEthHeaderLen + kVlanTagLen || EtherTypeOf(data) != kEtherTypeVlan) {
       continue;
     }
-    PopVlanTag(data);
-    frames[i].addr += kVlanTagLen;
-    frames[i].len -= kVlanTagLen;
+    PopVlanTag(data, frames[i]);
   }
 }
 
@@ -82,9 +81,7 @@ uint32_t ReceiveForVm(Lane& lane, uint32_t index) {
 uint16_t VlanOf(const PacketSocket::Received& received, Frame& frame) {
   if (!received.tagged) return 0;
   if (received.tpid == kEtherTypeVlan) return received.tci & kVlanIdMask;
-  PushVlanTag(received.data, received.tci, received.tpid);
-  frame.addr -= kVlanTagLen;
-  frame.len += kVlanTagLen;
+  PushVlanTag(received.data, frame, received.tci, received.tpid);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "daemon/net/checksum.h"
 #include "daemon/net/ethernet.h"
+#include "daemon/xdp/frame_tag.h"
 
 namespace vmqd {
 namespace {
@@ -114,9 +115,7 @@ uint32_t TapPort::ExpandPlain(Frame* out) {
   if (frame.tagged) {
     // The kernel moved the tag out of the frame; put it back, so that the police sees what was
     // sent.
-    PushVlanTag(frame.data, frame.tci, frame.tpid);
-    out->addr -= kVlanTagLen;
-    out->len += kVlanTagLen;
+    PushVlanTag(frame.data, *out, frame.tci, frame.tpid);
   }
   socket_->area().SetOwner(out->addr, FrameArea::kInHand);
   buffers_[next_++] = kNone;
@@ -129,9 +128,7 @@ uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
     const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
     out[i] = {addr, plan_->Write(segment_ + i, pool.area().Data(addr))};
     if (batch_[next_].tagged) {
-      PushVlanTag(pool.area().Data(addr), batch_[next_].tci, batch_[next_].tpid);
-      out[i].addr -= kVlanTagLen;
-      out[i].len += kVlanTagLen;
+      PushVlanTag(pool.area().Data(addr), out[i], batch_[next_].tci, batch_[next_].tpid);
     }
   }
   segment_ += count;
