@@ -10,7 +10,6 @@ with twice the frames, so that each worker has the same work in all three.
 
 import contextlib
 import os
-import signal
 import time
 
 from tests.bench.processes import Broken, Figure, median, traffic
@@ -52,13 +51,9 @@ class Setting:
 
     def drain(self, queues):
         """Frames a second from the first to the last delivery; and how many were lost."""
-        self.daemon.process.send_signal(signal.SIGSTOP)
-        try:
-            time.sleep(0.002)  # the threads stop at their next return to user space
+        with self.daemon.paused():
             sent = self.fill(queues)
             self.edge.ask("reset")
-        finally:
-            self.daemon.process.send_signal(signal.SIGCONT)
         got = self.settled()
         if got["pkts"] < 2:
             raise Broken("workers: frames waited in the rings, and none was delivered")

@@ -5,6 +5,7 @@ true: a daemon that was started is stopped by SIGTERM, answers that with exit co
 namespace as it found it: no device, no XDP program of its own.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -69,6 +70,21 @@ class Daemon:
                                 f"{done.stdout}{done.stderr}\n--- log\n{self.log()[-3000:]}")
         return json.loads(done.stdout) if done.stdout.strip() else {}
 
+    @contextlib.contextmanager
+    def paused(self):
+        """The whole daemon stands still, so that what the kernel queues for it fills up."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            # A thread on another CPU runs on until it looks: the signal alone stops nothing yet.
+            wait_until(lambda: all(_state(task) == "T" for task in self._tasks()),
+                       what="every thread stopped")
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def _tasks(self):
+        return pathlib.Path(f"/proc/{self.pid}/task").iterdir()
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -95,6 +111,11 @@ class Daemon:
         for name, link in after.items():
             had = "xdp" in self.before.get(name, {}) or name in self.namespace.foreign_xdp
             assert had or "xdp" not in link, f"XDP program left on {name}: {link['xdp']}"
+
+
+def _state(task):
+    """One letter, "T" for a thread that a signal stopped; task: its folder in /proc."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def number(message, field):

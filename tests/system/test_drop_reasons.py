@@ -2,10 +2,7 @@
 and finds exactly those frames under it. A new reason without a test here fails test_every_reason.
 """
 
-import os
-import pathlib
 import re
-import signal
 import threading
 import time
 
@@ -101,26 +98,6 @@ def test_no_socket(lab):
     dropped(lab, "uplink", "nic0", "in", "no_socket", 30)
 
 
-class Paused:
-    """The whole daemon stands still, so that what the kernel queues for it fills up."""
-
-    def __init__(self, lab):
-        self.pid = lab.daemon.pid
-
-    def __enter__(self):
-        os.kill(self.pid, signal.SIGSTOP)
-        # A thread on another CPU runs on until it looks: the signal alone stops nothing yet.
-        wait_until(lambda: all(self.state(task) == "T"
-                               for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir()))
-
-    @staticmethod
-    def state(task):
-        return (task / "stat").read_text().rpartition(")")[2].split()[0]
-
-    def __exit__(self, *_):
-        os.kill(self.pid, signal.SIGCONT)
-
-
 def long_queue(lab, vm):
     """The queue in front of the VM is no bottleneck: 1000 frames by default."""
     lab.host.ip("link", "set", "dev", vm.device, "txqueuelen", "5000")
@@ -130,7 +107,7 @@ def test_rx_ring_full(lab, nic, a):
     long_queue(lab, a)
     size = max(s["rxRingSize"] for s in lab.cli("port", "show", "a")["sockets"])
     home = lab.cli("port", "show", "a").get("effectiveQueue", 0)
-    with Paused(lab):
+    with lab.daemon.paused():
         nic.send_flow(a.mac, WIRE_MAC, 1, size + 500, rate=1e6, queue=home)
     # The ring's worth at least; a worker stopped in the middle of a turn has taken some out already.
     offered = lambda: number(lab.cli("port", "show", "a")["counters"], "offeredPkts")
@@ -147,7 +124,7 @@ def test_rx_no_buffer(lab, nic):
     for vm in vms:
         long_queue(lab, vm)
     sizes = [lab.cli("port", "show", vm.device)["sockets"][0]["rxRingSize"] for vm in vms]
-    with Paused(lab):
+    with lab.daemon.paused():
         for flow, (vm, size) in enumerate(zip(vms, sizes)):
             nic.send_flow(vm.mac, WIRE_MAC, flow, size, rate=1e6, queue=1)
     lost = 0
@@ -165,7 +142,7 @@ def test_rx_no_buffer(lab, nic):
 def test_rx_backlog(lab, nic, a):
     """The packet socket of a tap port holds so much and no more."""
     count = 60000
-    with Paused(lab):
+    with lab.daemon.paused():
         a.send_flow(WIRE_MAC, a.mac, 1, count, rate=1e6)
     wait_until(lambda: number(lab.cli("port", "show", "a")["counters"], "inPkts") == count, 20)
     lost = lab.drops("port", "a", "in")
@@ -309,7 +286,7 @@ def test_uplink_down(lab, nic, a):
 def test_uplink_full(lab, nic):
     """More frames in one turn than the uplink's transmit ring has places: many VMs at once."""
     vms = [lab.tap_vm(f"vm{i}", frames.vm_mac(i), "--queue", "1") for i in range(60)]
-    with Paused(lab):
+    with lab.daemon.paused():
         for flow, vm in enumerate(vms):
             vm.send_flow(WIRE_MAC, vm.mac, flow, 200, rate=1e6)
     counters = lambda: lab.cli("uplink", "show", "nic0")["counters"]
