@@ -56,6 +56,7 @@ enum {
   VMQD_MAX_PORTS = 4096,      // ports of the switch; also the slots of vm_sockets
   VMQD_MAX_FILTERS = 16384,   // (MAC, VLAN) filters of one uplink
   VMQD_MAX_PORT_QUEUES = 16,  // receive queues of one netdev port
+  VMQD_NO_SLOT = VMQD_MAX_PORTS,
 };
 
 // Key of uplink.bpf.c `filters`. vlan is the VLAN id in host byte order, 0 for untagged.
@@ -67,7 +68,7 @@ VMQD_ABI_ASSERT(sizeof(struct vmqd_filter_key) == 8, "filter key is 8 bytes");
 
 // Value of `filters`: the port's place.
 struct vmqd_filter {
-  __u32 slot;        // index into vm_sockets
+  __u32 slot;        // index into vm_sockets; VMQD_NO_SLOT: the port does not run, drop
   __u32 home_queue;  // hardware queue the slot's socket is bound to
 };
 VMQD_ABI_ASSERT(sizeof(struct vmqd_filter) == 8, "filter value is 8 bytes");

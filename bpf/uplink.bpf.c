@@ -57,7 +57,7 @@ static __always_inline int to_vm(struct xdp_md* ctx, struct vmqd_uplink_counters
 
   if (bpf_xdp_get_buff_len(ctx) > max_frame_len)
     return VMQD_DROP(counters, VMQD_DROP_FRAME_TOO_LARGE);
-  if (filter->home_queue == queue) {
+  if (filter->home_queue == queue || filter->slot == VMQD_NO_SLOT) {
     verdict = bpf_redirect_map(&vm_sockets, filter->slot, XDP_DROP);
     if (verdict == XDP_REDIRECT) counters->to_vm++;
   } else {
