@@ -1,21 +1,39 @@
 // Changing devices and changing them back; the contract is in the header.
 #include "daemon/xdp/device_settings.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/xdp/affinity.h"
 #include "daemon/xdp/link.h"
+#include "daemon/xdp/setting.h"
 
 namespace vmqd {
+namespace {
+
+// Back to what it was, if it is still what vmqd made it. What is gone is back as well.
+absl::Status PutBack(const std::string& device, const BorrowedSetting& recorded) {
+  auto now = ReadSetting(device, recorded.setting);
+  if (absl::IsNotFound(now.status())) return absl::OkStatus();
+  if (!now.ok()) return now.status();
+  if (*now != recorded.during) return absl::OkStatus();
+  absl::Status status = WriteSetting(device, recorded.setting, recorded.before);
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+}  // namespace
 
 DeviceSettings::~DeviceSettings() { Restore().IgnoreError(); }
 
 DeviceSettings::DeviceSettings(DeviceSettings&& other) noexcept
-    : changes_(std::exchange(other.changes_, {})) {}
+    : ledger_(other.ledger_), changes_(std::exchange(other.changes_, {})) {}
 
 DeviceSettings& DeviceSettings::operator=(DeviceSettings&& other) noexcept {
   if (this == &other) return *this;
   Restore().IgnoreError();
+  ledger_ = other.ledger_;
   changes_ = std::exchange(other.changes_, {});
   return *this;
 }
@@ -23,49 +41,121 @@ DeviceSettings& DeviceSettings::operator=(DeviceSettings&& other) noexcept {
 absl::Status DeviceSettings::TurnOff(std::string_view device, std::string_view feature) {
   auto before = GetFeature(device, feature);
   if (!before.ok()) return before.status();
-  if (!before->active) return absl::OkStatus();
+  if (!before->known) return absl::OkStatus();
   auto link = FindLink(device);
   if (!link.ok()) return link.status();
-  if (absl::Status status = SetFeature(device, feature, false); !status.ok()) return status;
-  changes_.push_back({.ifindex = link->ifindex, .feature = std::string(feature)});
+  return Make(link->ifindex, {.device = std::string(device),
+                              .setting = kFeatureSetting + std::string(feature),
+                              .before = before->active ? "on" : "off",
+                              .during = "off"});
+}
+
+absl::Status DeviceSettings::PinIrq(std::string_view device, int irq, int cpu) {
+  auto before = IrqCpuList(irq);
+  if (!before.ok()) return before.status();
+  return Make(0, {.device = std::string(device),
+                  .setting = absl::StrCat(kIrqSetting, irq),
+                  .before = *before,
+                  .during = absl::StrCat(cpu)});
+}
+
+absl::Status DeviceSettings::PinThread(std::string_view device, pid_t thread, int cpu) {
+  const std::string setting = absl::StrCat(kThreadSetting, thread);
+  auto before = ReadSetting(std::string(device), setting);
+  if (!before.ok()) return before.status();
+  return Make(0, {.device = std::string(device),
+                  .setting = setting,
+                  .before = *before,
+                  .during = absl::StrCat(cpu)});
+}
+
+// `wanted.before` is what is there now.
+absl::Status DeviceSettings::Make(int ifindex, BorrowedSetting wanted) {
+  const auto known = std::find_if(changes_.begin(), changes_.end(), [&](const Change& change) {
+    return change.setting.device == wanted.device && change.setting.setting == wanted.setting;
+  });
+  std::optional<BorrowedSetting> earlier;
+  if (known != changes_.end()) {
+    earlier = known->setting;
+  } else if (ledger_ != nullptr) {
+    earlier = ledger_->Find(wanted.device, wanted.setting);
+  }
+  const bool change = wanted.before != wanted.during;
+  // Vmqd made it what it is: what is to be put back is what was there before that.
+  const bool borrowed = earlier && earlier->during == wanted.before;
+  if (!change && !borrowed) {
+    if (earlier && known == changes_.end()) ledger_->Erase(wanted.device, wanted.setting);
+    return absl::OkStatus();
+  }
+  if (borrowed) wanted.before = earlier->before;
+  if (change) {
+    if (absl::Status status = Record(wanted); !status.ok()) return status;
+    absl::Status made = WriteSetting(wanted.device, wanted.setting, wanted.during);
+    if (!made.ok()) {
+      Unrecord(wanted, earlier);
+      return made;
+    }
+  }
+  if (known != changes_.end()) {
+    known->setting = std::move(wanted);
+  } else {
+    changes_.push_back({.ifindex = ifindex, .setting = std::move(wanted)});
+  }
   return absl::OkStatus();
 }
 
-absl::Status DeviceSettings::SetMtu(std::string_view device, uint32_t mtu) {
-  auto link = FindLink(device);
-  if (!link.ok()) return link.status();
-  if (link->mtu == mtu) return absl::OkStatus();
-  if (absl::Status status = SetLinkMtu(link->ifindex, mtu); !status.ok()) return status;
-  changes_.push_back({.ifindex = link->ifindex, .old_mtu = link->mtu, .new_mtu = mtu});
-  return absl::OkStatus();
+absl::Status DeviceSettings::Record(const BorrowedSetting& setting) {
+  return ledger_ == nullptr ? absl::OkStatus() : ledger_->Record(setting);
+}
+
+// The change was not made: the ledger says what it said before.
+void DeviceSettings::Unrecord(const BorrowedSetting& setting,
+                              const std::optional<BorrowedSetting>& earlier) {
+  if (ledger_ == nullptr) return;
+  if (earlier && ledger_->Record(*earlier).ok()) return;
+  ledger_->Erase(setting.device, setting.setting);
 }
 
 std::vector<std::string> DeviceSettings::changed() const {
   std::vector<std::string> words;
   for (const Change& change : changes_) {
-    words.push_back(change.feature.empty()
-                        ? absl::StrCat("mtu: ", change.old_mtu, " -> ", change.new_mtu)
-                        : absl::StrCat(change.feature, ": on -> off"));
+    const BorrowedSetting& setting = change.setting;
+    words.push_back(DescribeSetting(setting.setting, setting.before, setting.during));
   }
   return words;
 }
 
+void DeviceSettings::LeaveFeatures() {
+  std::erase_if(changes_, [](const Change& change) {
+    return change.setting.setting.starts_with(kFeatureSetting);
+  });
+}
+
 absl::Status DeviceSettings::Restore() {
   absl::Status first;
-  while (!changes_.empty()) {
-    absl::Status status = Undo(changes_.back());
-    changes_.pop_back();
-    if (!absl::IsNotFound(status)) first.Update(std::move(status));  // else it is gone
+  for (; !changes_.empty(); changes_.pop_back()) {
+    const Change& change = changes_.back();
+    std::string device = change.setting.device;
+    absl::Status status;
+    bool there = true;
+    if (change.ifindex != 0) {
+      auto link = FindLink(change.ifindex);
+      there = link.ok();
+      if (there) device = link->name;
+      if (!absl::IsNotFound(link.status())) status = link.status();
+    }
+    if (there) status = PutBack(device, change.setting);
+    if (status.ok() && ledger_ != nullptr) {
+      ledger_->Erase(change.setting.device, change.setting.setting);
+    }
+    first.Update(std::move(status));
   }
   return first;
 }
 
-absl::Status DeviceSettings::Undo(const Change& change) {
-  auto link = FindLink(change.ifindex);
-  if (!link.ok()) return link.status();
-  if (!change.feature.empty()) return SetFeature(link->name, change.feature, true);
-  if (link->mtu != change.new_mtu) return absl::OkStatus();
-  return SetLinkMtu(change.ifindex, change.old_mtu);
+absl::Status DeviceSettings::RestoreRecorded(const BorrowedSetting& recorded) {
+  if (!IsStillThere(recorded.setting)) return absl::OkStatus();
+  return PutBack(recorded.device, recorded);
 }
 
 }  // namespace vmqd

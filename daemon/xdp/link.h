@@ -33,6 +33,7 @@ struct Link {
   bool carrier = false;  // IFF_LOWER_UP: frames can leave
   uint32_t queues = 1;   // receive queues in use (real_num_rx_queues)
   int numa_node = -1;    // -1: not known
+  std::string alias;     // IFLA_IFALIAS; the mark of a device that vmqd made
 };
 
 absl::StatusOr<Link> FindLink(std::string_view name);
@@ -40,12 +41,30 @@ absl::StatusOr<Link> FindLink(int ifindex);
 
 // A veth pair with one queue on each side, both ends up, IPv6 address generation off on `name` (the
 // end vmqd keeps). kAlreadyExists when either name is taken. GRO is switched on at the peer, so
-// that its NAPI runs and frames can be handed to it.
-absl::Status CreateVeth(std::string_view name, std::string_view peer, uint32_t mtu);
+// that its NAPI runs and frames can be handed to it. `mark` is the alias of `name`, see below;
+// empty: none.
+absl::Status CreateVeth(std::string_view name, std::string_view peer, uint32_t mtu,
+                        std::string_view mark = "");
 
 // A persistent single-queue tap (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR), up, IPv6 address generation
-// off. kAlreadyExists when the name is taken.
-absl::Status CreateTap(std::string_view name, uint32_t mtu);
+// off. kAlreadyExists when the name is taken. `mark` is its alias, see below; empty: none.
+absl::Status CreateTap(std::string_view name, uint32_t mtu, std::string_view mark = "");
+
+// Devices that vmqd makes are marked, "vmqd <state_id> <port id>", at most 255 bytes, so that a
+// daemon that starts knows its own from all others: it takes over those it has a use for and
+// deletes the rest. A device whose maker died before it had its alias counts as marked as well.
+
+// Takes over a device that an earlier daemon made with Create* and exactly this mark, and finishes
+// it: MTU, up, the rest of what Create* sets. kNotFound when there is none of that name;
+// kAlreadyExists when it is of another kind or bears another mark, or none; it is left alone then.
+// A tap that a VMM has open keeps the offloads the VMM chose. The peer of a veth, wherever it is by
+// now, is its user's and left alone, except where the pair was never finished.
+absl::Status AdoptTap(std::string_view name, uint32_t mtu, std::string_view mark);
+absl::Status AdoptVeth(std::string_view name, uint32_t mtu, std::string_view mark);
+
+// The devices of this namespace whose mark begins with `prefix`, "vmqd <state_id> ". Their `queues`
+// and `numa_node` are not looked up; `alias` is empty where the maker died too early.
+absl::StatusOr<std::vector<Link>> MarkedLinks(std::string_view prefix);
 
 absl::Status DeleteLink(int ifindex);
 absl::Status SetLinkUp(int ifindex);

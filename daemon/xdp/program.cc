@@ -2,7 +2,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_link.h>
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,9 +10,11 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/xdp/xdp_link.h"
 #include "port.skel.h"
 #include "uplink.skel.h"
 
@@ -30,18 +31,29 @@ constexpr absl::string_view kLoadCure =
 
 // Sums a per-CPU array entry that consists of 64-bit counters only.
 template <typename T>
-T SumOverCpus(const bpf_map* map, uint32_t key) {
+T SumOverCpus(int map_fd, uint32_t key) {
   static_assert(sizeof(T) % sizeof(uint64_t) == 0);
   const int cpus = libbpf_num_possible_cpus();
   T total{};
   std::vector<T> values(static_cast<size_t>(cpus));
-  if (bpf_map_lookup_elem(bpf_map__fd(map), &key, values.data()) != 0) return total;
+  if (bpf_map_lookup_elem(map_fd, &key, values.data()) != 0) return total;
   auto* sum = reinterpret_cast<uint64_t*>(&total);
   for (const T& value : values) {
     const auto* counters = reinterpret_cast<const uint64_t*>(&value);
     for (size_t i = 0; i < sizeof(T) / sizeof(uint64_t); ++i) sum[i] += counters[i];
   }
   return total;
+}
+
+// What an earlier daemon's map holds; nothing when its layout is not that of this version.
+std::optional<vmqd_uplink_counters> ReadCounters(int map_fd) {
+  bpf_map_info info{};
+  __u32 size = sizeof(info);
+  if (map_fd < 0 || bpf_obj_get_info_by_fd(map_fd, &info, &size) != 0 ||
+      info.type != BPF_MAP_TYPE_PERCPU_ARRAY || info.value_size != sizeof(vmqd_uplink_counters)) {
+    return std::nullopt;
+  }
+  return SumOverCpus<vmqd_uplink_counters>(map_fd, 0);
 }
 
 vmqd_filter_key KeyOf(const MacAddress& mac, uint16_t vlan) {
@@ -64,47 +76,6 @@ void Delete(const bpf_map* map, const void* key) { bpf_map_delete_elem(bpf_map__
 
 }  // namespace
 
-absl::Status CheckNoProgram(int ifindex, const std::string& device) {
-  bpf_xdp_query_opts query{};
-  query.sz = sizeof(query);
-  if (bpf_xdp_query(ifindex, 0, &query) != 0 || query.attach_mode == XDP_ATTACHED_NONE) {
-    return absl::OkStatus();
-  }
-  uint32_t id = query.prog_id;
-  for (uint32_t other : {query.drv_prog_id, query.skb_prog_id, query.hw_prog_id}) {
-    if (id == 0) id = other;
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat(device, " already carries an XDP program (id ", id,
-                   "), which is left alone; find its owner with 'bpftool net show dev ", device,
-                   "' and detach it there"));
-}
-
-absl::StatusOr<std::unique_ptr<Attachment>> Attachment::Attach(int program_fd, int ifindex,
-                                                               const std::string& device,
-                                                               AttachMode mode) {
-  if (absl::Status status = CheckNoProgram(ifindex, device); !status.ok()) return status;
-  bpf_link_create_opts options{};
-  options.sz = sizeof(options);
-  options.flags = mode == AttachMode::kNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-  const int fd = bpf_link_create(program_fd, ifindex, BPF_XDP, &options);
-  if (fd >= 0) return std::unique_ptr<Attachment>(new Attachment(fd));
-  const int error = -fd;
-  std::string cure;
-  if (error == EOPNOTSUPP) cure = "its driver has no native XDP; try xdp_mode GENERIC or AUTO";
-  if (error == EBUSY) cure = "another XDP program is attached; it is left alone";
-  if (error == ERANGE || error == EINVAL) {
-    cure = "its MTU or its offloads (LRO) do not go with XDP; see the kernel log";
-  }
-  if (error == EPERM) cure = std::string(kLoadCure);
-  return KernelError(
-      absl::StrCat("attaching the XDP program to ", device,
-                   mode == AttachMode::kNative ? " in native mode" : " in generic mode"),
-      error, cure);
-}
-
-Attachment::~Attachment() { close(link_fd_); }
-
 absl::StatusOr<std::unique_ptr<UplinkProgram>> UplinkProgram::Load(uint32_t max_frame_len) {
   std::unique_ptr<UplinkProgram> program(new UplinkProgram);
   program->skeleton_ = uplink_bpf__open();
@@ -117,12 +88,16 @@ absl::StatusOr<std::unique_ptr<UplinkProgram>> UplinkProgram::Load(uint32_t max_
 }
 
 UplinkProgram::~UplinkProgram() {
-  attachment_.reset();
+  Detach();
   uplink_bpf__destroy(skeleton_);
 }
 
 absl::Status UplinkProgram::SetQueueSocket(uint32_t queue, int socket_fd) {
   return Update(skeleton_->maps.queue_sockets, &queue, &socket_fd);
+}
+
+void UplinkProgram::ClearQueueSocket(uint32_t queue) {
+  Delete(skeleton_->maps.queue_sockets, &queue);
 }
 
 absl::Status UplinkProgram::SetVmSocket(uint32_t slot, int socket_fd) {
@@ -141,16 +116,47 @@ void UplinkProgram::ClearFilter(const MacAddress& mac, uint16_t vlan) {
   Delete(skeleton_->maps.filters, &key);
 }
 
-absl::Status UplinkProgram::Attach(int ifindex, const std::string& device, AttachMode mode) {
+void UplinkProgram::Hold(const std::vector<MacAddress>& macs, uint16_t vlan) {
+  for (const MacAddress& mac : macs) {
+    // It drops and counts. A full table is the only error; then the frames are nobody's.
+    SetFilter(mac, vlan, {VMQD_NO_SLOT, 0}).IgnoreError();
+  }
+}
+
+void UplinkProgram::LetGo(const std::vector<MacAddress>& macs, uint16_t vlan) {
+  for (const MacAddress& mac : macs) ClearFilter(mac, vlan);
+}
+
+absl::Status UplinkProgram::Attach(int ifindex, const std::string& device, AttachMode mode,
+                                   std::string_view pin) {
+  Detach();
+  const std::string counters_pin = CountersPin(std::string(pin));
+  const int earlier = pin.empty() ? -1 : bpf_obj_get(counters_pin.c_str());
   auto attachment =
-      Attachment::Attach(bpf_program__fd(skeleton_->progs.vmqd_uplink), ifindex, device, mode);
-  if (!attachment.ok()) return attachment.status();
-  attachment_ = *std::move(attachment);
-  return absl::OkStatus();
+      Attachment::Attach(bpf_program__fd(skeleton_->progs.vmqd_uplink), ifindex, device, mode, pin);
+  if (attachment.ok()) {
+    attachment_ = *std::move(attachment);
+    if (attachment_->taken_over()) inherited_ = ReadCounters(earlier);
+    if (!pin.empty() && attachment_->pin_status().ok()) {
+      unlink(counters_pin.c_str());
+      // Without it the next daemon knows less, nothing worse.
+      bpf_obj_pin(bpf_map__fd(skeleton_->maps.uplink_counters), counters_pin.c_str());
+    }
+  }
+  if (earlier >= 0) close(earlier);
+  return attachment.status();
+}
+
+void UplinkProgram::Detach() { attachment_.reset(); }
+
+bool UplinkProgram::Leave() {
+  const bool runs_on = attachment_ != nullptr && attachment_->Leave();
+  attachment_.reset();
+  return runs_on;
 }
 
 vmqd_uplink_counters UplinkProgram::Counters() const {
-  return SumOverCpus<vmqd_uplink_counters>(skeleton_->maps.uplink_counters, 0);
+  return SumOverCpus<vmqd_uplink_counters>(bpf_map__fd(skeleton_->maps.uplink_counters), 0);
 }
 
 absl::StatusOr<std::unique_ptr<PortProgram>> PortProgram::Load() {
@@ -183,9 +189,10 @@ absl::Status PortProgram::SetSocket(uint32_t index, int socket_fd) {
 void PortProgram::ClearSocket(uint32_t index) { Delete(skeleton_->maps.port_sockets, &index); }
 
 absl::StatusOr<std::unique_ptr<Attachment>> PortProgram::Attach(int ifindex,
-                                                                const std::string& device) const {
+                                                                const std::string& device,
+                                                                std::string_view pin) const {
   return Attachment::Attach(bpf_program__fd(skeleton_->progs.vmqd_port), ifindex, device,
-                            AttachMode::kNative);
+                            AttachMode::kNative, pin);
 }
 
 absl::Status PortProgram::Fence(int ifindex, const std::string& device) const {
@@ -200,6 +207,7 @@ absl::Status PortProgram::Fence(int ifindex, const std::string& device) const {
     options.prog_fd = bpf_program__fd(skeleton_->progs.vmqd_fence);
     options.handle = 1;
     options.priority = 1;
+    options.flags = BPF_TC_F_REPLACE;
     error = bpf_tc_attach(&hook, &options);
   }
   if (error == 0) return absl::OkStatus();
@@ -208,7 +216,7 @@ absl::Status PortProgram::Fence(int ifindex, const std::string& device) const {
 }
 
 vmqd_port_counters PortProgram::Counters(uint32_t slot) const {
-  return SumOverCpus<vmqd_port_counters>(skeleton_->maps.port_counters, slot);
+  return SumOverCpus<vmqd_port_counters>(bpf_map__fd(skeleton_->maps.port_counters), slot);
 }
 
 void WaitForRunningPrograms() {

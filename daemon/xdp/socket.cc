@@ -2,6 +2,7 @@
 
 #include <linux/if_xdp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -39,6 +40,10 @@ absl::Status BindError(const XskSocket::Options& options, int error) {
     case ENOBUFS:
     case ENOMEM:
       cure = "raise the locked-memory limit (LimitMEMLOCK) or ask for fewer buffers_per_queue";
+      break;
+    case EMFILE:
+    case ENFILE:
+      cure = "raise the open-file limit (LimitNOFILE)";
       break;
     case EPERM:
       cure = "vmqd needs CAP_NET_RAW";
@@ -93,6 +98,10 @@ absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(Umem& umem, const Opt
 }
 
 absl::Status XskSocket::Bind() {
+  // libxdp 1.3 keeps a reference of the umem, and with it the queue, when it gets no descriptor.
+  const int probe = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+  if (probe < 0) return BindError(options_, errno);
+  close(probe);
   // The rings that came with the registration belong to its first anchor; libxdp wants every
   // further anchor to bring its own, and ignores what a later socket of the same queue brings.
   const bool first = options_.anchor && !umem_->first_taken_;

@@ -23,9 +23,12 @@
 
 namespace vmqd {
 
-// A registration of a FrameArea with the kernel for the sockets of one device. One area may be
-// registered several times: a zero-copy NIC and a veth cannot share a registration, but they can
-// share the memory.
+// A registration of a FrameArea with the kernel. It takes some 2 ms, and counts the whole area
+// against RLIMIT_MEMLOCK each time. Sockets of several devices may share one, each (device, queue)
+// with rings of these sizes, but: all of them copy or none does, as the first (a zero-copy NIC and
+// a tap need one each of the same area); the first socket's device must stay as long as others are
+// to be opened; and only there may a queue have several sockets (libxdp always names the first
+// socket to the kernel, which then takes one of another queue for a new anchor).
 class Umem {
  public:
   struct RingSizes {

@@ -8,8 +8,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "tests/support/own_namespace.h"
 #include "tests/link/tap_queues.h"
+#include "tests/support/own_namespace.h"
 
 namespace vmqd {
 namespace {
@@ -113,6 +113,20 @@ TEST_F(LinkTest, CountsQueuesOfVeth) {
   EXPECT_TRUE(up->up);
   EXPECT_FALSE(up->carrier);  // the peer is down
   EXPECT_EQ(up->queues, 4u);
+}
+
+TEST_F(LinkTest, CountsQueuesThatAnotherHandChanged) {
+  ASSERT_TRUE(
+      Ip("link add va numtxqueues 4 numrxqueues 4 type veth peer name vb numtxqueues 4 "
+         "numrxqueues 4"));
+  for (const bool up : {false, true}) {
+    ASSERT_TRUE(Ip(up ? "link set va up" : "link set va down"));
+    for (const uint32_t queues : {2u, 3u, 1u, 4u}) {
+      const std::string number = std::to_string(queues);
+      ASSERT_EQ(std::system(("ethtool -L va rx " + number).c_str()), 0);
+      EXPECT_EQ(FindLink("va")->queues, queues) << (up ? "up" : "down");
+    }
+  }
 }
 
 TEST_F(LinkTest, CountsQueuesOfMultiQueueTap) {

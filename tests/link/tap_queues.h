@@ -37,6 +37,11 @@ class TapQueues {
     return 0;
   }
 
+  // TUNSETOFFLOAD on the last one; 0 or the errno.
+  int SetOffload(unsigned flags) {
+    return ioctl(descriptors_.back(), TUNSETOFFLOAD, flags) < 0 ? errno : 0;
+  }
+
   void CloseFrom(size_t first) {
     for (; descriptors_.size() > first; descriptors_.pop_back()) close(descriptors_.back());
   }

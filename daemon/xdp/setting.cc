@@ -1,0 +1,115 @@
+#include "daemon/xdp/setting.h"
+
+#include <algorithm>
+#include <fstream>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "daemon/xdp/affinity.h"
+#include "daemon/xdp/link.h"
+
+namespace vmqd {
+namespace {
+
+// What follows `kind` in `setting`.
+std::optional<std::string> After(std::string_view kind, const std::string& setting) {
+  if (!setting.starts_with(kind)) return std::nullopt;
+  return setting.substr(kind.size());
+}
+
+std::optional<int> NumberAfter(std::string_view kind, const std::string& setting) {
+  const auto text = After(kind, setting);
+  int number = 0;
+  if (!text || !absl::SimpleAtoi(*text, &number) || number < 0) return std::nullopt;
+  return number;
+}
+
+absl::Status NotASetting(const std::string& setting) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", setting, "\" is no setting that vmqd borrows"));
+}
+
+// As the kernel writes lists of CPUs. `cpus` are ascending.
+std::string FormatCpus(const std::vector<int>& cpus) {
+  std::string list;
+  for (size_t first = 0, last = 0; first < cpus.size(); first = last + 1) {
+    for (last = first; last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1;) ++last;
+    absl::StrAppend(&list, list.empty() ? "" : ",", cpus[first]);
+    if (last > first) absl::StrAppend(&list, "-", cpus[last]);
+  }
+  return list;
+}
+
+absl::StatusOr<std::vector<int>> ParseCpus(const std::string& list) {
+  std::vector<int> cpus;
+  for (const auto part : absl::StrSplit(list, ',')) {
+    const std::vector<std::string> ends = absl::StrSplit(part, '-');
+    int first = 0;
+    int last = 0;
+    if (ends.size() > 2 || !absl::SimpleAtoi(ends.front(), &first) ||
+        !absl::SimpleAtoi(ends.back(), &last) || first < 0 || last < first || last > 1 << 16) {
+      return absl::InvalidArgumentError(absl::StrCat("\"", list, "\" is no list of CPUs"));
+    }
+    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadSetting(const std::string& device, const std::string& setting) {
+  if (const auto name = After(kFeatureSetting, setting)) {
+    auto feature = GetFeature(device, *name);
+    if (!feature.ok()) return feature.status();
+    if (feature->known) return feature->active ? "on" : "off";
+    return absl::NotFoundError(absl::StrCat("this kernel has no feature ", *name));
+  }
+  if (const auto irq = NumberAfter(kIrqSetting, setting)) return IrqCpuList(*irq);
+  if (const auto thread = NumberAfter(kThreadSetting, setting)) {
+    auto cpus = ThreadCpus(*thread);
+    if (!cpus.ok()) return cpus.status();
+    return FormatCpus(*cpus);
+  }
+  return NotASetting(setting);
+}
+
+absl::Status WriteSetting(const std::string& device, const std::string& setting,
+                          const std::string& value) {
+  if (const auto name = After(kFeatureSetting, setting)) {
+    return SetFeature(device, *name, value == "on");
+  }
+  if (const auto irq = NumberAfter(kIrqSetting, setting)) return SetIrqCpuList(*irq, value);
+  if (const auto thread = NumberAfter(kThreadSetting, setting)) {
+    auto cpus = ParseCpus(value);
+    if (!cpus.ok()) return cpus.status();
+    return SetThreadCpus(*thread, *cpus);
+  }
+  return NotASetting(setting);
+}
+
+std::string DescribeSetting(const std::string& setting, const std::string& before,
+                            const std::string& during) {
+  const std::string change = absl::StrCat(before, " -> ", during);
+  if (const auto name = After(kFeatureSetting, setting)) return absl::StrCat(*name, ": ", change);
+  if (const auto irq = After(kIrqSetting, setting)) {
+    return absl::StrCat("irq ", *irq, ": CPU ", change);
+  }
+  if (const auto thread = After(kThreadSetting, setting)) {
+    return absl::StrCat("NAPI thread ", *thread, ": CPU ", change);
+  }
+  return absl::StrCat(setting, ": ", change);
+}
+
+bool IsStillThere(const std::string& setting) {
+  const auto thread = NumberAfter(kThreadSetting, setting);
+  if (!thread) return true;
+  std::ifstream file(absl::StrCat("/proc/", *thread, "/comm"));
+  std::string name;
+  return std::getline(file, name) && name.starts_with("napi/");
+}
+
+}  // namespace vmqd
