@@ -27,4 +27,14 @@ uint64_t Counters::OutDiscards() const {
   return std::accumulate(out_drops.begin(), out_drops.end(), uint64_t{0});
 }
 
+PortConfig Patched(PortConfig config, const PortPatch& patch) {
+  if (patch.macs) config.macs = *patch.macs;
+  if (patch.vlan) config.vlan = *patch.vlan;
+  if (patch.weight) config.weight = *patch.weight;
+  if (patch.trusted) config.trusted = *patch.trusted;
+  if (patch.disabled) config.disabled = *patch.disabled;
+  if (patch.mtu) config.mtu = *patch.mtu;
+  return config;
+}
+
 }  // namespace vmqd

@@ -4,6 +4,7 @@
 #define VMQD_DAEMON_CONTROL_MODEL_H_
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,7 +19,8 @@ enum class XdpMode { kNative, kGeneric, kAuto };
 enum class Steering { kSoftware, kExternal };
 enum class WakeMode { kAdaptive, kPoll, kInterrupt };
 enum class PortKind { kTap, kNetdev, kVeth, kHost };
-enum class OperStatus { kUp, kDown, kFaulted };
+enum class OperStatus { kUp, kDown, kFaulted, kWaiting };
+enum class Severity { kInfo, kWarning, kAlarm };
 
 inline constexpr uint32_t kDefaultBuffersPerQueue = 16384;
 inline constexpr uint32_t kMinBuffersPerQueue = 2048;
@@ -34,6 +36,7 @@ struct UplinkConfig {
   WakeMode wake_mode = WakeMode::kAdaptive;
   uint32_t queues = 0;  // 0: all the device has
   uint32_t buffers_per_queue = kDefaultBuffersPerQueue;
+  friend bool operator==(const UplinkConfig&, const UplinkConfig&) = default;
 };
 
 struct PortConfig {
@@ -49,6 +52,7 @@ struct PortConfig {
   bool trusted = false;
   bool disabled = false;
   uint32_t mtu = 0;  // 0: the uplink's
+  friend bool operator==(const PortConfig&, const PortConfig&) = default;
 };
 
 // The mutable fields of a port; absent means unchanged.
@@ -60,6 +64,14 @@ struct PortPatch {
   std::optional<bool> disabled;
   std::optional<uint32_t> mtu;
 };
+
+// The mutable fields of an uplink; absent means unchanged.
+struct UplinkPatch {
+  std::optional<WakeMode> wake_mode;
+};
+
+// `config` with what `patch` changes.
+PortConfig Patched(PortConfig config, const PortPatch& patch);
 
 using DropCounts = std::array<uint64_t, kDropReasonCount>;
 
@@ -126,6 +138,9 @@ struct UplinkStatus {
   uint64_t to_host_pkts = 0;
   uint64_t misplaced_pkts = 0;
   std::vector<std::string> changed_settings;
+  std::string etag;
+  bool survives_crash = false;
+  std::string survives_crash_reason;
 };
 
 struct QueueFilter {
@@ -173,6 +188,18 @@ struct PortStatus {
   Rates rates;
   std::vector<SocketStatus> sockets;
   std::vector<std::string> changed_settings;
+  std::string etag;
+};
+
+// Something that happened. `resource` is a name as the API spells it, empty for the whole switch;
+// `reason` is stable and UPPER_SNAKE_CASE.
+struct Event {
+  uint64_t revision = 0;
+  std::chrono::system_clock::time_point time;
+  Severity severity = Severity::kInfo;
+  std::string resource;
+  std::string reason;
+  std::string message;
 };
 
 struct SwitchStatus {
@@ -184,6 +211,9 @@ struct SwitchStatus {
   Counters counters;
   uint64_t replicated_pkts = 0;
   uint64_t uptime_seconds = 0;
+  uint64_t revision = 0;
+  uint64_t state_revision = 0;
+  std::vector<std::string> warnings;
 };
 
 }  // namespace vmqd

@@ -32,10 +32,6 @@ constexpr std::array<BufferStep, 5> kBufferSteps = {{
 constexpr uint32_t kQuantumPerWeight = 1024;
 constexpr uint32_t kLeastQuantum = 2048;
 
-std::string KeptEnd(const PortConfig& config, uint32_t slot) {
-  return config.device.empty() ? absl::StrCat("vmqdp", slot) : config.device;
-}
-
 absl::Status DeviceError(const absl::Status& status, std::string_view field) {
   if (RefusalOf(status).reason != "UNKNOWN") return status;
   return Refuse(status.code(), "DEVICE", field, std::string(status.message()));
@@ -59,58 +55,67 @@ absl::StatusOr<PortBuffers> PortRuntime::BuffersFor(uint32_t ports, uint32_t dev
 absl::StatusOr<std::unique_ptr<PortRuntime>> PortRuntime::Open(const PortConfig& config,
                                                                const PortPlace& place,
                                                                UplinkRuntime& uplink,
-                                                               PortProgram& program) {
-  std::unique_ptr<PortRuntime> port(new PortRuntime(config, place, uplink));
+                                                               PortProgram& program,
+                                                               const Site& site) {
+  std::unique_ptr<PortRuntime> port(new PortRuntime(config, place, uplink, site));
   if (absl::Status status = port->OpenDevice(); !status.ok()) return status;
   if (absl::Status status = port->OpenSockets(program); !status.ok()) return status;
   if (absl::Status status = port->WatchSockets(); !status.ok()) return status;
   for (size_t i = 0; i < uplink.queues().size(); ++i) {
     port->counters_.push_back(std::make_unique<FrameCounters>());
   }
+  port->delete_device_ = false;
   return port;
 }
 
 absl::Status PortRuntime::OpenDevice() {
   config_.uplink = uplink_.config().id;
-  absl::Status made = absl::OkStatus();
-  if (!config_.peer_device.empty() && FindLink(config_.peer_device).ok()) {
-    return Refuse(absl::StatusCode::kAlreadyExists, "DEVICE_EXISTS", "port.peer_device",
-                  absl::StrCat("there is a network device '", config_.peer_device,
-                               "' already; choose another name, or 'ip link del' it first"));
-  }
-  switch (config_.kind) {
-    case PortKind::kTap:
-      made = CreateTap(config_.device, EffectiveMtu());
-      break;
-    case PortKind::kVeth:
-    case PortKind::kHost:
-      config_.device = KeptEnd(config_, place_.slot);
-      made = CreateVeth(config_.device, config_.peer_device, EffectiveMtu());
-      break;
-    case PortKind::kNetdev:
-      break;
-  }
-  if (absl::IsAlreadyExists(made)) {
-    return Refuse(made.code(), "DEVICE_EXISTS", "port.device", std::string(made.message()));
-  }
-  if (!made.ok()) return DeviceError(made, "port.device");
-  device_made_ = MakesDevice(config_.kind);
+  if (absl::Status status = MakeOrAdoptDevice(); !status.ok()) return status;
   auto link = FindLink(config_.device);
   if (!link.ok()) return DeviceError(link.status(), "port.device");
   link_ = *std::move(link);
   link_up_.store(link_.up && link_.carrier);
+  if (link_.queues > place_.sockets && place_.sockets < VMQD_MAX_PORT_QUEUES) {
+    return absl::UnavailableError(
+        absl::StrCat("the queues of ", link_.name, " are just being changed; try again"));
+  }
   if (link_.queues > VMQD_MAX_PORT_QUEUES) {
     return Refuse(absl::StatusCode::kFailedPrecondition, "TOO_MANY_QUEUES", "port.device",
                   absl::StrCat(link_.name, " has ", link_.queues, " receive queues, a port takes ",
                                static_cast<int>(VMQD_MAX_PORT_QUEUES), "; ethtool -L ", link_.name,
                                " rx ", static_cast<int>(VMQD_MAX_PORT_QUEUES)));
   }
-  if (config_.kind == PortKind::kVeth || config_.kind == PortKind::kHost) return MakePeer();
   return absl::OkStatus();
 }
 
+// A device that an earlier daemon made for this port is taken as it is: a VM may have it open, a
+// container its other end.
+absl::Status PortRuntime::MakeOrAdoptDevice() {
+  if (config_.kind == PortKind::kNetdev) return absl::OkStatus();
+  const bool tap = config_.kind == PortKind::kTap;
+  const std::string mark = site_.MarkOf(config_.id);
+  const uint32_t mtu = EffectiveMtu();
+  absl::Status adopted =
+      tap ? AdoptTap(config_.device, mtu, mark) : AdoptVeth(config_.device, mtu, mark);
+  if (absl::IsAlreadyExists(adopted)) {
+    return Refuse(adopted.code(), "DEVICE_EXISTS", "port.device", std::string(adopted.message()));
+  }
+  device_made_ = adopted.ok();
+  if (!absl::IsNotFound(adopted)) return DeviceError(adopted, "port.device");
+  const absl::Status made = tap ? CreateTap(config_.device, mtu, mark)
+                                : CreateVeth(config_.device, config_.peer_device, mtu, mark);
+  if (absl::IsAlreadyExists(made)) {
+    return Refuse(made.code(), "DEVICE_EXISTS", tap ? "port.device" : "port.peer_device",
+                  std::string(made.message()));
+  }
+  if (!made.ok()) return DeviceError(made, "port.device");
+  device_made_ = true;
+  delete_device_ = true;  // until everything else has worked out
+  return tap ? absl::OkStatus() : SetUpPeer();
+}
+
 // The far end of a pair vmqd made: it has the port's first address, or gives it its own.
-absl::Status PortRuntime::MakePeer() {
+absl::Status PortRuntime::SetUpPeer() {
   auto peer = FindLink(config_.peer_device);
   if (!peer.ok()) return DeviceError(peer.status(), "port.peer_device");
   if (config_.macs.empty()) {
@@ -118,6 +123,12 @@ absl::Status PortRuntime::MakePeer() {
     return absl::OkStatus();
   }
   return DeviceError(SetLinkMac(peer->ifindex, config_.macs[0]), "port.macs[0]");
+}
+
+void DeleteMadeDevice(const PortConfig& config, const Site& site) {
+  if (!MakesDevice(config.kind)) return;
+  auto link = FindLink(config.device);
+  if (link.ok() && link->alias == site.MarkOf(config.id)) DeleteLink(link->ifindex).IgnoreError();
 }
 
 uint32_t PortRuntime::EffectiveMtu() const {
@@ -152,8 +163,8 @@ absl::Status PortRuntime::OpenSockets(PortProgram& program) {
 
   absl::Status status = absl::OkStatus();
   if (config_.kind == PortKind::kTap) {
-    auto port =
-        TapPort::Open(*queue.area, program, {link_.name, link_.ifindex, place_.slot, buffers_});
+    auto port = TapPort::Open(*queue.umem, queue.anchor->zero_copy(), program,
+                              {link_.name, link_.ifindex, place_.slot, buffers_});
     status = port.status();
     if (port.ok()) port_ = *std::move(port);
   } else {
@@ -164,9 +175,9 @@ absl::Status PortRuntime::OpenSockets(PortProgram& program) {
         return DeviceError(fenced, "port.device");
       }
     }
-    auto port = NetdevPort::Open(
-        *queue.area, program,
-        {link_.name, link_.ifindex, link_.queues, place_.slot, place_.first_socket, buffers_});
+    auto port = NetdevPort::Open(*queue.area, program,
+                                 {link_.name, link_.ifindex, link_.queues, place_.slot,
+                                  place_.first_socket, buffers_, site_.PinOf("port", config_.id)});
     status = port.status();
     if (port.ok()) port_ = *std::move(port);
   }
@@ -214,13 +225,16 @@ absl::Status PortRuntime::Connect() {
   return status;
 }
 
-void PortRuntime::Disconnect() {
+void PortRuntime::Disconnect(bool hold) {
   if (!connected_) return;
   connected_ = false;
-  for (const MacAddress& mac : config_.macs) {
-    uplink_.program().ClearFilter(mac, static_cast<uint16_t>(config_.vlan));
-    uplink_.flood().Release(mac);
+  if (hold) {
+    uplink_.program().Hold(config_.macs,
+                           config_.vlan);  // in place of its own: never a moment without
+  } else {
+    uplink_.program().LetGo(config_.macs, config_.vlan);
   }
+  for (const MacAddress& mac : config_.macs) uplink_.flood().Release(mac);
 }
 
 absl::Status PortRuntime::ResizeDevice(uint32_t mtu) {
@@ -229,6 +243,11 @@ absl::Status PortRuntime::ResizeDevice(uint32_t mtu) {
   absl::Status status = SetLinkMtu(link_.ifindex, EffectiveMtu());
   if (!status.ok()) config_.mtu = before;
   return status;
+}
+
+absl::Status PortRuntime::FollowUplinkMtu() {
+  if (!device_made_ || config_.mtu != 0) return absl::OkStatus();
+  return SetLinkMtu(link_.ifindex, EffectiveMtu());
 }
 
 absl::Status PortRuntime::Reconfigure(const PortConfig& config) {
@@ -293,7 +312,12 @@ PortRuntime::~PortRuntime() {
     --home().ports;
   }
   // An error means that somebody else deleted it first.
-  if (device_made_ && !gone_) DeleteLink(link_.ifindex).IgnoreError();
+  if (!delete_device_) return;
+  if (link_.ifindex == 0) {
+    DeleteMadeDevice(config_, site_);
+  } else {
+    DeleteLink(link_.ifindex).IgnoreError();
+  }
 }
 
 uint32_t PortRuntime::BuffersHeld() const {
@@ -339,11 +363,7 @@ Counters PortRuntime::CountersNow() const {
 PortStatus PortRuntime::Status() const {
   PortStatus status;
   status.config = config_;
-  if (gone_) {
-    status.oper = OperStatus::kFaulted;
-    status.oper_reason =
-        absl::StrCat("device ", link_.name, " is gone; delete the port and add it");
-  } else if (config_.disabled) {
+  if (config_.disabled) {
     status.oper = OperStatus::kDown;
     status.oper_reason = "administratively down";
   } else if (!link_.up || !link_.carrier) {
@@ -370,12 +390,7 @@ PortStatus PortRuntime::Status() const {
 void PortRuntime::OnLink(bool up, bool carrier) {
   link_.up = up;
   link_.carrier = carrier;
-  link_up_.store(up && carrier && !gone_);
-}
-
-void PortRuntime::OnRemoved() {
-  gone_ = true;
-  link_up_.store(false);
+  link_up_.store(up && carrier);
 }
 
 void PortRuntime::Sample(double seconds) {

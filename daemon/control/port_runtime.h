@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/control/model.h"
+#include "daemon/control/site.h"
 #include "daemon/control/uplink_runtime.h"
 #include "daemon/datapath/topology.h"
 #include "daemon/port/port.h"
@@ -29,6 +30,7 @@ struct PortPlace {
   uint64_t serial = 0;
   uint32_t slot = 0;
   uint32_t first_socket = 0;  // of port_sockets
+  uint32_t sockets = 1;       // so many: receive queues of its device
   Placement placement;
 };
 
@@ -45,19 +47,30 @@ class PortRuntime {
   static absl::StatusOr<std::unique_ptr<PortRuntime>> Open(const PortConfig& config,
                                                            const PortPlace& place,
                                                            UplinkRuntime& uplink,
-                                                           PortProgram& program);
-  // Closes, then gives back the buffers its rings held, and deletes the device if vmqd made it.
+                                                           PortProgram& program, const Site& site);
+  // Closes, then gives back the buffers its rings held. A device that vmqd made stays, for the VM
+  // that has it and for the next daemon, unless DeleteDevice was called.
   ~PortRuntime();
 
   // Claims the port's filters: from now on its frames come to its socket.
   absl::Status Connect();
-  void Disconnect();
+  // `hold`: the port waits from now on, so its frames are dropped and not left to the host.
+  void Disconnect(bool hold = false);
   // No worker may use the port any more. Ends all arrivals; returns its counters for good, in which
   // frames that still lay in a ring are dropped as PORT_GONE.
   Counters Close();
 
+  // The device goes with the object, if vmqd made it.
+  void DeleteDevice() { delete_device_ = device_made_; }
+
+  // What runs on the port's device; kOurs for kinds that attach no program.
+  Attachment::State LookAtProgram() const { return port_->LookAtProgram(); }
+  absl::Status AttachAgain() { return port_->AttachAgain(); }
+
   // Applies new MACs, VLAN and so on to filters and the snapshot's entry. On error nothing changed.
   absl::Status Reconfigure(const PortConfig& config);
+  // The uplink has another MTU now: a device vmqd made, for a port without one of its own, gets it.
+  absl::Status FollowUplinkMtu();
 
   const PortConfig& config() const { return config_; }
   const std::vector<MacAddress>& macs() const { return config_.macs; }
@@ -65,24 +78,24 @@ class PortRuntime {
   const PortPlace& place() const { return place_; }
   UplinkRuntime& uplink() const { return uplink_; }
   const std::atomic<bool>& link_up() const { return link_up_; }
-  uint32_t socket_count() const { return link_.queues; }
 
   PortEntry Entry();
   uint32_t BuffersHeld() const;  // in the rings of its device's sockets
   PortStatus Status() const;
   void OnLink(bool up, bool carrier);
-  void OnRemoved();
   void Sample(double seconds);
 
  private:
-  PortRuntime(const PortConfig& config, const PortPlace& place, UplinkRuntime& uplink)
-      : config_(config), place_(place), uplink_(uplink) {}
+  PortRuntime(const PortConfig& config, const PortPlace& place, UplinkRuntime& uplink,
+              const Site& site)
+      : config_(config), place_(place), uplink_(uplink), site_(site) {}
   // Claims the filters of `config`. On error exactly what was done is undone.
   absl::Status Claim(const PortConfig& config);
   bool Owns(const MacAddress& mac, uint32_t vlan) const;
   absl::Status ResizeDevice(uint32_t mtu);
   absl::Status OpenDevice();
-  absl::Status MakePeer();
+  absl::Status MakeOrAdoptDevice();
+  absl::Status SetUpPeer();
   absl::Status OpenSockets(PortProgram& program);
   absl::Status WatchSockets();
   QueueRuntime& home() const { return uplink_.queues()[place_.placement.queue]; }
@@ -93,9 +106,10 @@ class PortRuntime {
   PortConfig config_;
   const PortPlace place_;
   UplinkRuntime& uplink_;
+  const Site& site_;
   Link link_;
-  bool device_made_ = false;
-  bool gone_ = false;
+  bool device_made_ = false;    // by this daemon or an earlier one
+  bool delete_device_ = false;  // when the object goes
   bool reserved_ = false;
   bool connected_ = false;
   std::atomic<bool> link_up_{false};
@@ -109,6 +123,9 @@ class PortRuntime {
   RateSample sample_;
   Rates rates_;
 };
+
+// Deletes the device that was made for a port that does not run.
+void DeleteMadeDevice(const PortConfig& config, const Site& site);
 
 }  // namespace vmqd
 

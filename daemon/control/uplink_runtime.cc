@@ -1,12 +1,12 @@
 #include "daemon/control/uplink_runtime.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "daemon/control/error.h"
 #include "daemon/net/ethernet.h"
-#include "daemon/xdp/affinity.h"
 
 namespace vmqd {
 namespace {
@@ -31,24 +31,26 @@ uint32_t UplinkRuntime::BufferSizeFor(uint32_t mtu) {
   return mtu <= MaxMtu(kSmallBuffer) ? kSmallBuffer : kLargeBuffer;
 }
 
-UplinkRuntime::UplinkRuntime(const UplinkConfig& config, const Link& link)
-    : config_(config), link_(link) {
+UplinkRuntime::UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site)
+    : config_(config), site_(site), link_(link), settings_(site.ledger) {
   link_up_.store(link.up && link.carrier);
 }
 
 absl::StatusOr<std::unique_ptr<UplinkRuntime>> UplinkRuntime::Open(const UplinkConfig& config,
                                                                    const Link& link,
-                                                                   const std::vector<int>& cpus) {
-  std::unique_ptr<UplinkRuntime> uplink(new UplinkRuntime(config, link));
+                                                                   const std::vector<int>& cpus,
+                                                                   const Site& site,
+                                                                   bool program_left) {
+  std::unique_ptr<UplinkRuntime> uplink(new UplinkRuntime(config, link, site));
+  uplink->program_left_ = program_left;
   if (absl::Status status = uplink->Prepare(cpus); !status.ok()) return status;
   for (QueueRuntime& queue : uplink->queues_) queue.worker->Start();
-  if (absl::Status status = uplink->AttachProgram(); !status.ok()) return status;
-  for (QueueRuntime& queue : uplink->queues_) uplink->PinNapi(queue);
   return uplink;
 }
 
 absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
-  if (absl::Status status = CheckNoProgram(link_.ifindex, link_.name); !status.ok()) {
+  const std::string pin = site_.PinOf("uplink", config_.id);
+  if (absl::Status status = CheckNoProgram(link_.ifindex, link_.name, pin); !status.ok()) {
     return Refuse(status.code(), "FOREIGN_XDP_PROGRAM", "uplink.device",
                   std::string(status.message()));
   }
@@ -138,15 +140,42 @@ void UplinkRuntime::ConnectWorkers() {
   }
 }
 
-absl::Status UplinkRuntime::AttachProgram() {
-  xdp_mode_ = config_.xdp_mode == XdpMode::kGeneric ? XdpMode::kGeneric : XdpMode::kNative;
-  if (xdp_mode_ == XdpMode::kNative) {
-    absl::Status status = program_->Attach(link_.ifindex, link_.name, AttachMode::kNative);
-    if (status.ok() || config_.xdp_mode == XdpMode::kNative) return status;
-    xdp_mode_ = XdpMode::kGeneric;
-    xdp_mode_reason_ = std::string(status.message());
+absl::Status UplinkRuntime::Attach() {
+  const std::string pin = site_.PinOf("uplink", config_.id);
+  const auto attach = [&](AttachMode mode) {
+    xdp_mode_ = mode == AttachMode::kNative ? XdpMode::kNative : XdpMode::kGeneric;
+    return program_->Attach(link_.ifindex, link_.name, mode, pin);
+  };
+  xdp_mode_reason_.clear();
+  absl::Status status;
+  const bool automatic = config_.xdp_mode == XdpMode::kAuto;
+  const bool generic_runs =
+      automatic && Attachment::PinnedMode(link_.ifindex, pin) == AttachMode::kGeneric;
+  if (generic_runs) xdp_mode_reason_ = "taken over from an earlier vmqd without a gap";
+  if (config_.xdp_mode == XdpMode::kGeneric || generic_runs) {
+    status = attach(AttachMode::kGeneric);
+  } else {
+    status = attach(AttachMode::kNative);
+    if (!status.ok() && automatic) {
+      xdp_mode_reason_ = std::string(status.message());
+      status = attach(AttachMode::kGeneric);
+    }
   }
-  return program_->Attach(link_.ifindex, link_.name, AttachMode::kGeneric);
+  if (!status.ok()) return status;
+  program_left_ = false;
+  for (QueueRuntime& queue : queues_) PinNapi(queue);
+  return status;
+}
+
+Attachment::State UplinkRuntime::LookAtProgram() const {
+  const Attachment* attachment = program_->attachment();  // null: attaching again failed
+  if (attachment == nullptr) return {.running = Attachment::Running::kDetached};
+  return attachment->Look();
+}
+
+absl::Status UplinkRuntime::AttachAgain() {
+  program_->Detach();
+  return Attach();
 }
 
 // The kernel's side of a queue belongs on the CPU of its worker: what one leaves in the cache, the
@@ -158,47 +187,61 @@ void UplinkRuntime::PinNapi(QueueRuntime& queue) {
   queue.napi = napis[index];
   const int cpu = queue.worker->cpu();
   queue.napi_text = absl::StrCat("id ", queue.napi.id);
+  absl::Status pinned;
   if (queue.napi.thread > 0) {
-    auto before = ThreadCpus(queue.napi.thread);
-    absl::Status status = PinThread(queue.napi.thread, cpu);
-    if (status.ok() && before.ok()) queue.napi_cpus_before = *std::move(before);
-    absl::StrAppend(&queue.napi_text, ", thread ", queue.napi.thread,
-                    status.ok() ? absl::StrCat(" on CPU ", cpu)
-                                : absl::StrCat(" not pinned: ", status.message()));
+    absl::StrAppend(&queue.napi_text, ", thread ", queue.napi.thread);
+    pinned = settings_.PinThread(link_.name, queue.napi.thread, cpu);
+    queue.napi_thread_here = pinned.ok();
   } else if (queue.napi.irq >= 0) {
-    auto before = IrqCpuList(queue.napi.irq);
-    absl::Status status = PinIrq(queue.napi.irq, cpu);
-    if (status.ok() && before.ok()) queue.irq_cpus_before = *std::move(before);
-    absl::StrAppend(&queue.napi_text, ", irq ", queue.napi.irq,
-                    status.ok() ? absl::StrCat(" on CPU ", cpu)
-                                : absl::StrCat(" not pinned: ", status.message()));
+    absl::StrAppend(&queue.napi_text, ", irq ", queue.napi.irq);
+    pinned = settings_.PinIrq(link_.name, queue.napi.irq, cpu);
+  } else {
+    return;
   }
+  absl::StrAppend(&queue.napi_text, pinned.ok() ? absl::StrCat(" on CPU ", cpu)
+                                                : absl::StrCat(" not pinned: ", pinned.message()));
 }
 
-Counters UplinkRuntime::Close() {
-  program_->Detach();
+bool UplinkRuntime::LeaveProgram() {
+  // One that is second choice is not kept: whatever stood in the way of the first may be gone.
+  if (config_.xdp_mode == XdpMode::kAuto && xdp_mode_ == XdpMode::kGeneric) return false;
+  for (uint32_t queue = 0; queue < queues_.size(); ++queue) program_->ClearQueueSocket(queue);
+  return program_->Leave();
+}
+
+Counters UplinkRuntime::Close(ProgramThen then) {
+  const bool runs_on = then == ProgramThen::kLeave && LeaveProgram();
+  if (!runs_on) program_->Detach();
   flood_->Silence();
   WaitForRunningPrograms();
   for (QueueRuntime& queue : queues_) queue.worker->Stop();
-  Counters last = CountersNow();
+  vmqd_uplink_counters kernel = program_->Counters();
+  if (runs_on) {
+    // It counts on while it is read: the sum is made to be that of the parts read.
+    kernel.received = kernel.to_host + kernel.flooded + kernel.to_vm + kernel.misplaced;
+    for (const uint64_t drops : kernel.drops) kernel.received += drops;
+  }
+  to_host_at_close_ = kernel.to_host;
+  Counters last = CountersWith(kernel);
   // Floods that still lay in the packet socket: without ports nobody would have taken them.
   last.in_drops[VMQD_DROP_NO_DESTINATION] +=
       last.in_pkts - last.in_forwarded_pkts - last.InDiscards();
+  if (runs_on) left_ = LeftProgram{std::move(program_), kernel};
   return last;
+}
+
+std::optional<LeftProgram> UplinkRuntime::TakeLeftProgram() {
+  program_left_ = program_left_ || left_.has_value();
+  return std::exchange(left_, std::nullopt);
 }
 
 UplinkRuntime::~UplinkRuntime() {
   if (program_ != nullptr) program_->Detach();
   for (QueueRuntime& queue : queues_) {
     if (queue.worker != nullptr) queue.worker->Stop();
-    if (!queue.napi_cpus_before.empty()) {
-      SetThreadCpus(queue.napi.thread, queue.napi_cpus_before).IgnoreError();  // gone with XDP
-    }
-    if (!queue.irq_cpus_before.empty()) {
-      SetIrqCpuList(queue.napi.irq, queue.irq_cpus_before).IgnoreError();
-    }
   }
   queues_.clear();
+  if (program_left_) settings_.LeaveFeatures();
 }
 
 void UplinkRuntime::Publish(std::unique_ptr<Topology> topology) {
@@ -212,8 +255,7 @@ void UplinkRuntime::SetWakeMode(uint32_t index, bool cpu_shared) {
   QueueRuntime& queue = queues_[index];
   queue.wake_mode = config_.wake_mode;
   queue.wake_mode_reason.clear();
-  const bool napi_thread_here = queue.napi.thread > 0 && !queue.napi_cpus_before.empty();
-  if (config_.wake_mode != WakeMode::kInterrupt && napi_thread_here) {
+  if (config_.wake_mode != WakeMode::kInterrupt && queue.napi_thread_here) {
     queue.wake_mode = WakeMode::kInterrupt;
     queue.wake_mode_reason =
         "the queue's NAPI thread is on the same CPU; a spinning worker would take turns with it "
@@ -231,7 +273,11 @@ void UplinkRuntime::OnLink(bool up, bool carrier, uint32_t mtu) {
   link_.up = up;
   link_.carrier = carrier;
   if (mtu != 0) link_.mtu = mtu;
-  link_up_.store(up && carrier && !gone_);
+  link_up_.store(up && carrier);
+}
+
+bool UplinkRuntime::NeedsLargerBuffers() const {
+  return BufferSizeFor(link_.mtu) - FrameArea::kHeadroom > queues_[0].area->max_frame_len();
 }
 
 }  // namespace vmqd

@@ -2,7 +2,7 @@
 // the XDP program, and the settings borrowed from the device. The Switch owns it and calls it under
 // its mutex.
 //
-// Order of start: maps full, sockets bound, workers running, then the program. Order of stop: the
+// Order of start: sockets bound, workers running, filters set, then the program. Order of stop: the
 // reverse, and the device's settings last.
 #ifndef VMQD_DAEMON_CONTROL_UPLINK_RUNTIME_H_
 #define VMQD_DAEMON_CONTROL_UPLINK_RUNTIME_H_
@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/control/model.h"
+#include "daemon/control/site.h"
 #include "daemon/datapath/topology.h"
 #include "daemon/datapath/uplink_queue.h"
 #include "daemon/datapath/worker.h"
@@ -52,12 +53,17 @@ struct QueueRuntime {
   std::string wake_mode_reason;
   Napi napi;
   std::string napi_text;
-  std::vector<int> napi_cpus_before;  // affinity of its thread, to be put back
-  std::string irq_cpus_before;
+  bool napi_thread_here = false;  // its thread was put on the worker's CPU
   RateSample sample;
   uint64_t busy_sample = 0;
   Rates rates;
   double busy_percent = 0;
+};
+
+// A program that stays on the device of a runtime that was closed; its filters can be changed.
+struct LeftProgram {
+  std::unique_ptr<UplinkProgram> program;
+  vmqd_uplink_counters counted;  // at that time
 };
 
 class UplinkRuntime {
@@ -65,11 +71,24 @@ class UplinkRuntime {
   // Buffer size for a device MTU: the smallest that holds its frames, or the largest there is.
   static uint32_t BufferSizeFor(uint32_t mtu);
 
-  // `cpus` has one CPU for each queue. Everything is undone on error.
+  // All but the program. `cpus` has one CPU for each queue. Everything is undone on error, except
+  // what a program needs that was left on the device.
   static absl::StatusOr<std::unique_ptr<UplinkRuntime>> Open(const UplinkConfig& config,
                                                              const Link& link,
-                                                             const std::vector<int>& cpus);
+                                                             const std::vector<int>& cpus,
+                                                             const Site& site,
+                                                             bool program_left = false);
   ~UplinkRuntime();
+
+  // Frames come from here on, so everybody they may be for has set its filters. A program that an
+  // earlier daemon left on the device is replaced from one frame to the next.
+  absl::Status Attach();
+  absl::Status AttachAgain();
+  Attachment::State LookAtProgram() const;
+  // What the program counted that Attach took over; nothing when none was.
+  const std::optional<vmqd_uplink_counters>& TakenOver() const {
+    return program_->InheritedCounters();
+  }
 
   const UplinkConfig& config() const { return config_; }
   const Link& link() const { return link_; }
@@ -89,32 +108,39 @@ class UplinkRuntime {
 
   // Device state as the link monitor reports it.
   void OnLink(bool up, bool carrier, uint32_t mtu);
-  void OnRemoved() {
-    gone_ = true;
-    link_up_.store(false);
-  }
+  bool NeedsLargerBuffers() const;  // for frames of the device's present MTU
+
+  void SetWakeModeWish(WakeMode mode) { config_.wake_mode = mode; }
 
   // Ends all arrivals and all workers; returns the counters for good. Before destruction, without
-  // ports.
-  Counters Close();
+  // ports. kLeave: a pinned program stays on the device, and drops what is for VMs, until another
+  // runtime attaches.
+  enum class ProgramThen { kDetach, kLeave };
+  Counters Close(ProgramThen then = ProgramThen::kDetach);
+  uint64_t to_host_at_close() const { return to_host_at_close_; }
+  // After Close; nothing when no program stayed.
+  std::optional<LeftProgram> TakeLeftProgram();
 
   UplinkStatus Status() const;
   QueueStatus StatusOfQueue(uint32_t queue) const;
   uint64_t Replicated() const;
+  uint64_t Misplaced() const;
+  uint64_t ToHost() const;
   void Sample(double seconds);
 
  private:
-  UplinkRuntime(const UplinkConfig& config, const Link& link);
+  UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site);
   absl::Status Prepare(const std::vector<int>& cpus);
   absl::Status OpenQueue(uint32_t queue, int cpu);
   void ConnectWorkers();
-  absl::Status AttachProgram();
   void PinNapi(QueueRuntime& queue);
-  Counters CountersNow() const;
+  bool LeaveProgram();
+  Counters CountersNow() const { return CountersWith(program_->Counters()); }
+  Counters CountersWith(const vmqd_uplink_counters& kernel) const;
 
-  const UplinkConfig config_;
+  UplinkConfig config_;
+  const Site site_;
   Link link_;
-  bool gone_ = false;
   std::atomic<bool> link_up_{false};
   DeviceSettings settings_;
   XdpMode xdp_mode_ = XdpMode::kNative;
@@ -123,6 +149,9 @@ class UplinkRuntime {
   std::atomic<const Topology*> published_{nullptr};
   std::vector<std::unique_ptr<Handover>> handovers_;  // [from * queues + to]
   std::unique_ptr<UplinkProgram> program_;
+  bool program_left_ = false;  // by this or an earlier runtime, and not taken over
+  std::optional<LeftProgram> left_;
+  uint64_t to_host_at_close_ = 0;
   std::unique_ptr<PacketSocket> flood_;
   std::vector<QueueRuntime> queues_;
   RateSample sample_;

@@ -48,7 +48,7 @@ SocketStatus StatusOf(const XskSocket& socket, std::string role) {
   return status;
 }
 
-Counters UplinkRuntime::CountersNow() const {
+Counters UplinkRuntime::CountersWith(const vmqd_uplink_counters& kernel) const {
   Counters counters;
   for (const QueueRuntime& queue : queues_) {
     AddFrameCounters(queue.worker->lane().uplink_counters, counters);
@@ -56,7 +56,6 @@ Counters UplinkRuntime::CountersNow() const {
     counters.in_drops[VMQD_DROP_RX_RING_FULL] += socket.rx_ring_full;
     counters.in_drops[VMQD_DROP_RX_NO_BUFFER] += socket.rx_dropped;
   }
-  const vmqd_uplink_counters kernel = program_->Counters();
   // Of what the kernel passed on for flooding, the packet socket's own count is what the switch
   // got: it is opened a moment before the program is attached.
   const PacketSocket::Statistics flood = flood_->ReadStatistics();
@@ -70,11 +69,7 @@ Counters UplinkRuntime::CountersNow() const {
 UplinkStatus UplinkRuntime::Status() const {
   UplinkStatus status;
   status.config = config_;
-  if (gone_) {
-    status.oper = OperStatus::kDown;
-    status.oper_reason =
-        absl::StrCat("device ", link_.name, " is gone; delete the uplink and add it again");
-  } else if (!link_.up || !link_.carrier) {
+  if (!link_.up || !link_.carrier) {
     status.oper = OperStatus::kDown;
     status.oper_reason =
         link_.up ? absl::StrCat(link_.name, " has no carrier")
@@ -103,14 +98,21 @@ UplinkStatus UplinkRuntime::Status() const {
   status.mtu = link_.mtu;
   status.max_frame_len = queues_[0].area->max_frame_len();
   status.numa_node = link_.numa_node;
-  for (const QueueRuntime& queue : queues_) {
-    status.port_count += queue.ports;
-    status.misplaced_pkts += queue.worker->lane().counters.misplaced.Get();
-  }
+  status.misplaced_pkts = Misplaced();
   status.counters = CountersNow();
   status.rates = rates_;
-  status.to_host_pkts = program_->Counters().to_host;
+  status.to_host_pkts = ToHost();
   status.changed_settings = settings_.changed();
+  const Attachment* attachment = program_->attachment();
+  if (site_.bpf_directory.empty()) {
+    status.survives_crash_reason = site_.bpf_reason;
+  } else if (attachment == nullptr) {
+    status.survives_crash_reason = "no program is attached";
+  } else if (!attachment->pin_status().ok()) {
+    status.survives_crash_reason = std::string(attachment->pin_status().message());
+  } else {
+    status.survives_crash = true;
+  }
   return status;
 }
 
@@ -149,6 +151,16 @@ QueueStatus UplinkRuntime::StatusOfQueue(uint32_t index) const {
                  status.sockets[0].rx_dropped;
   return status;
 }
+
+uint64_t UplinkRuntime::Misplaced() const {
+  uint64_t misplaced = 0;
+  for (const QueueRuntime& queue : queues_) {
+    misplaced += queue.worker->lane().counters.misplaced.Get();
+  }
+  return misplaced;
+}
+
+uint64_t UplinkRuntime::ToHost() const { return program_->Counters().to_host; }
 
 uint64_t UplinkRuntime::Replicated() const {
   uint64_t replicated = 0;

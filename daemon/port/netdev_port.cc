@@ -27,10 +27,15 @@ absl::StatusOr<std::unique_ptr<NetdevPort>> NetdevPort::Open(FrameArea& area, Po
       !status.ok()) {
     return status;
   }
-  auto attachment = program.Attach(options.ifindex, options.device);
-  if (!attachment.ok()) return attachment.status();
-  port->attachment_ = *std::move(attachment);
+  if (absl::Status status = port->AttachAgain(); !status.ok()) return status;
   return port;
+}
+
+absl::Status NetdevPort::AttachAgain() {
+  if (attachment_ != nullptr) attachment_->Detach();  // the pin with it
+  auto attachment = program_.Attach(options_.ifindex, options_.device, options_.pin);
+  if (attachment.ok()) attachment_ = *std::move(attachment);
+  return attachment.status();
 }
 
 absl::Status NetdevPort::OpenSockets(FrameArea& area) {

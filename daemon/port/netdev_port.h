@@ -25,6 +25,7 @@ class NetdevPort final : public Port {
     uint32_t slot = 0;          // the port's, for maps and owner tags
     uint32_t first_socket = 0;  // first of `queues` entries of port_sockets that are its own
     PortBuffers buffers{};
+    std::string pin;  // of the program, see attachment.h; empty: none
   };
   // Opens the sockets, then attaches the program. `area` and `program` must outlive the port.
   static absl::StatusOr<std::unique_ptr<NetdevPort>> Open(FrameArea& area, PortProgram& program,
@@ -43,6 +44,8 @@ class NetdevPort final : public Port {
   PortArrivals Arrivals() override;
   void StopArrivals() override { attachment_.reset(); }
   std::vector<const XskSocket*> Sockets() const override;
+  Attachment::State LookAtProgram() const override { return attachment_->Look(); }
+  absl::Status AttachAgain() override;
 
  private:
   struct Receiver {

@@ -12,7 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "daemon/net/drop_reason.h"
+#include "daemon/xdp/attachment.h"
 #include "daemon/xdp/frame_area.h"
 #include "daemon/xdp/frame_pool.h"
 #include "daemon/xdp/socket.h"
@@ -58,6 +60,9 @@ class Port {
   // From now on nothing arrives; the counts stay readable. Before the port is destroyed.
   virtual void StopArrivals() = 0;
   virtual std::vector<const XskSocket*> Sockets() const = 0;
+  // The XDP program on the port's device, for kinds that attach one.
+  virtual Attachment::State LookAtProgram() const { return {}; }
+  virtual absl::Status AttachAgain() { return absl::OkStatus(); }
 };
 
 // The way to a port's device, which every kind has: one AF_XDP socket's transmit side, and the

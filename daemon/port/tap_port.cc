@@ -11,24 +11,27 @@ namespace vmqd {
 namespace {
 
 constexpr uint64_t kNone = UINT64_MAX;
+constexpr uint32_t kUnusedFillRing = 16;  // every anchor has one; a tap never fills it
 // Frames one large segment may become: 64 KiB at Linux's least MSS (TCP_MIN_SND_MSS, 48 bytes) is
 // some 1400. A guest that asks for more asks for work, not for delivery.
 constexpr uint32_t kMaxSegments = 1400;
-constexpr uint32_t kUnusedFillRing = 16;  // every anchor has one; a tap never fills it
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(FrameArea& area, PortProgram& program,
+absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(Umem& home, bool zero_copy,
+                                                       PortProgram& program,
                                                        const Options& options) {
   std::unique_ptr<TapPort> port(new TapPort(options));
   port->buffers_.fill(kNone);
-  auto umem = Umem::Register(area, {kUnusedFillRing, options.buffers.quota});
-  if (!umem.ok()) return umem.status();
-  port->umem_ = *std::move(umem);
+  if (zero_copy) {
+    auto own = Umem::Register(home.area(), {kUnusedFillRing, options.buffers.quota});
+    if (!own.ok()) return own.status();
+    port->own_umem_ = *std::move(own);
+  }
   XskSocket::Options socket;
   socket.device = options.device;
   socket.tx_size = options.buffers.quota;
-  auto opened = XskSocket::Open(*port->umem_, socket);
+  auto opened = XskSocket::Open(zero_copy ? *port->own_umem_ : home, socket);
   if (!opened.ok()) return opened.status();
   port->socket_ = *std::move(opened);
   port->sender_ = std::make_unique<DeviceSender>(

@@ -29,7 +29,10 @@ class TapPort final : public Port {
     uint32_t slot = 0;
     PortBuffers buffers{};
   };
-  static absl::StatusOr<std::unique_ptr<TapPort>> Open(FrameArea& area, PortProgram& program,
+  // `home`: the registration of the home queue, which the port shares, unless its sockets are
+  // zero-copy ones. It and `program` must outlive the port.
+  static absl::StatusOr<std::unique_ptr<TapPort>> Open(Umem& home, bool zero_copy,
+                                                       PortProgram& program,
                                                        const Options& options);
 
   uint32_t Receive(FramePool& pool, Frame* out, uint32_t max) override;
@@ -56,7 +59,7 @@ class TapPort final : public Port {
   void Drop(DropReason reason);
 
   const Options options_;
-  std::unique_ptr<Umem> umem_;
+  std::unique_ptr<Umem> own_umem_;  // null where the home queue's is shared
   std::unique_ptr<XskSocket> socket_;
   std::unique_ptr<DeviceSender> sender_;
   std::unique_ptr<PacketSocket> receiver_;

@@ -1,0 +1,324 @@
+// Opening and closing. What happens by itself is in fabric_heal.cc, reading in fabric_status.cc.
+#include "daemon/control/fabric.h"
+
+#include <algorithm>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/control/checks.h"
+#include "daemon/control/error.h"
+#include "daemon/control/topology_builder.h"
+#include "daemon/net/ethernet.h"
+
+namespace vmqd {
+
+std::string NameOf(const Fabric::Uplink& uplink) {
+  return absl::StrCat("uplinks/", uplink.config.id);
+}
+std::string NameOf(const Fabric::Port& port) { return absl::StrCat("ports/", port.config.id); }
+
+absl::StatusOr<std::unique_ptr<Fabric>> Fabric::Create(Options options, FabricObserver& observer) {
+  std::unique_ptr<Fabric> fabric(new Fabric(std::move(options), observer));
+  auto program = PortProgram::Load();
+  if (!program.ok()) return program.status();
+  fabric->program_ = *std::move(program);
+  return fabric;
+}
+
+Fabric::~Fabric() {
+  std::vector<Port*> all;
+  for (auto& [id, port] : ports_) all.push_back(&port);
+  ClosePorts(all);
+  ports_.clear();
+  uplinks_.clear();
+}
+
+// As ClosePort, for many at once, whose devices stay: each close waits for the kernel several
+// times, and those of different queues can wait side by side. (Those of one queue share a umem,
+// which libxdp does not lock.)
+void Fabric::ClosePorts(const std::vector<Port*>& ports) {
+  struct Leaving {
+    Port* port;
+    std::unique_ptr<PortRuntime> runtime;
+  };
+  std::map<std::pair<UplinkRuntime*, uint32_t>, std::vector<Leaving>> by_queue;
+  std::set<UplinkRuntime*> uplinks;
+  std::vector<PortPlace> freed;
+  for (Port* port : ports) {
+    if (port->runtime == nullptr) continue;
+    port->runtime->Disconnect(/*hold=*/true);
+    UplinkRuntime* uplink = &port->runtime->uplink();
+    uplinks.insert(uplink);
+    const PortPlace& place = port->runtime->place();
+    freed.push_back(place);
+    by_queue[{uplink, place.placement.queue}].push_back({port, std::move(port->runtime)});
+  }
+  for (UplinkRuntime* uplink : uplinks) Publish(*uplink);
+  std::vector<std::thread> closers;
+  for (auto& [queue, leaving] : by_queue) {
+    closers.emplace_back([&leaving] {
+      for (Leaving& item : leaving) {
+        item.port->kept += item.runtime->Close();
+        item.runtime.reset();
+      }
+    });
+  }
+  for (std::thread& closer : closers) closer.join();
+  for (const PortPlace& place : freed) GivePlace(place);
+}
+
+void Fabric::GivePlace(const PortPlace& place) {
+  slots_.Give(place.slot, 1);
+  sockets_.Give(place.first_socket, place.sockets);
+}
+
+// --- uplinks ---
+
+// Round-robin over the processor set; where workers have gone, their CPUs are dealt again first.
+std::vector<int> Fabric::DealCpus(uint32_t queues) const {
+  std::map<int, int> workers = WorkersOnCpus();
+  std::vector<int> cpus;
+  for (uint32_t i = 0; i < queues; ++i) {
+    const std::vector<int>& all = options_.processors.cpus();
+    const int cpu = *std::min_element(all.begin(), all.end(), [&workers](int one, int other) {
+      return workers[one] < workers[other];
+    });
+    ++workers[cpu];
+    cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+std::map<int, int> Fabric::WorkersOnCpus() const {
+  std::map<int, int> workers;
+  for (const auto& [id, uplink] : uplinks_) {
+    if (uplink.runtime == nullptr) continue;
+    for (const QueueRuntime& queue : uplink.runtime->queues()) ++workers[queue.worker->cpu()];
+  }
+  return workers;
+}
+
+// All but the program: maps and sockets come first.
+absl::Status Fabric::OpenUplink(Uplink& uplink) {
+  const UplinkConfig& config = uplink.config;
+  auto link = FindLink(config.device);
+  if (!link.ok()) {
+    return absl::IsNotFound(link.status())
+               ? absl::NotFoundError(
+                     absl::StrCat("there is no network device '", config.device, "'"))
+               : link.status();
+  }
+  if (config.queues > link->queues) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(config.queues, " queues asked for, ", config.device, " has ", link->queues,
+                     " now; ethtool -L ", config.device, " combined ", config.queues));
+  }
+  const uint32_t queues =
+      config.queues != 0 ? config.queues : std::min<uint32_t>(link->queues, VMQD_MAX_QUEUES);
+  auto runtime =
+      UplinkRuntime::Open(config, *link, DealCpus(queues), options_.site, uplink.left.has_value());
+  if (!runtime.ok()) return runtime.status();
+  uplink.runtime = *std::move(runtime);
+  return absl::OkStatus();
+}
+
+void Fabric::CloseUplink(Uplink& uplink, UplinkRuntime::ProgramThen then) {
+  uplink.kept += uplink.runtime->Close(then);
+  uplink.kept_misplaced += uplink.runtime->Misplaced();
+  uplink.kept_to_host += uplink.runtime->to_host_at_close();
+  if (auto left = uplink.runtime->TakeLeftProgram()) uplink.left = *std::move(left);
+  uplink.kept_replicated += uplink.runtime->Replicated();
+  for (const QueueRuntime& queue : uplink.runtime->queues()) turns_.erase(queue.worker.get());
+  uplink.runtime.reset();
+}
+
+absl::Status Fabric::AddUplink(const UplinkConfig& config) {
+  Uplink added{.config = config};
+  if (absl::Status status = OpenUplink(added); !status.ok()) return status;
+  if (absl::Status status = added.runtime->Attach(); !status.ok()) return status;
+  Uplink& uplink = uplinks_.emplace(config.id, std::move(added)).first->second;
+  UpdateWakeModes();
+  LookAt(uplink);  // its state may have changed between the first look and now
+  return absl::OkStatus();
+}
+
+absl::Status Fabric::UpdateUplink(const UplinkConfig& config) {
+  Uplink& uplink = uplinks_.find(config.id)->second;
+  uplink.config = config;
+  if (uplink.runtime != nullptr) uplink.runtime->SetWakeModeWish(config.wake_mode);
+  UpdateWakeModes();
+  return absl::OkStatus();
+}
+
+void Fabric::RemoveUplink(std::string_view id) {
+  const auto found = uplinks_.find(id);
+  if (found->second.runtime != nullptr) {
+    CloseUplink(found->second, UplinkRuntime::ProgramThen::kDetach);
+  } else if (const std::string pin = options_.site.PinOf("uplink", found->first); !pin.empty()) {
+    // The next sweep would try again.
+    RemovePin(options_.site.bpf_directory, pin.substr(pin.rfind('/') + 1)).IgnoreError();
+  }
+  CountLeft(found->second);
+  retired_ += found->second.kept;
+  retired_replicated_ += found->second.kept_replicated;
+  uplinks_.erase(found);
+  UpdateWakeModes();
+}
+
+// A worker that shares its CPU with another must not spin.
+void Fabric::UpdateWakeModes() {
+  std::map<int, int> workers_on_cpu = WorkersOnCpus();
+  for (const auto& [id, uplink] : uplinks_) {
+    if (uplink.runtime == nullptr) continue;
+    const std::vector<QueueRuntime>& queues = uplink.runtime->queues();
+    for (uint32_t i = 0; i < queues.size(); ++i) {
+      uplink.runtime->SetWakeMode(i, workers_on_cpu[queues[i].worker->cpu()] > 1);
+    }
+  }
+}
+
+// --- ports ---
+
+Placement Fabric::PlaceOn(const UplinkRuntime& uplink, const PortConfig& config) {
+  std::vector<uint32_t> ports_at_home;
+  for (const QueueRuntime& queue : uplink.queues()) ports_at_home.push_back(queue.ports);
+  return Place({config.weight, config.queue}, ports_at_home);
+}
+
+absl::Status Fabric::OpenPort(Port& port) {
+  PortConfig config = port.config;
+  UplinkRuntime& uplink = *uplinks_.find(config.uplink)->second.runtime;
+  if (config.queue && *config.queue >= uplink.queues().size()) {
+    return absl::FailedPreconditionError(absl::StrCat("queue ", *config.queue, " of uplinks/",
+                                                      config.uplink, " is not there any more"));
+  }
+  if (config.device.empty()) config.device = FreeKeptEnd();
+  // A netdev may have several receive queues, each with a socket of its own.
+  uint32_t sockets = 1;
+  if (config.kind == PortKind::kNetdev) {
+    if (auto link = FindLink(config.device); link.ok()) sockets = link->queues;
+  }
+  const std::optional<uint32_t> slot = slots_.Take(1);
+  const std::optional<uint32_t> first_socket = sockets_.Take(sockets);
+  if (!slot || !first_socket) {
+    if (slot) slots_.Give(*slot, 1);
+    return Refuse(absl::StatusCode::kResourceExhausted, "TOO_MANY_PORTS", "",
+                  absl::StrCat("the switch has room for ", static_cast<int>(VMQD_MAX_PORTS),
+                               " ports; delete some"));
+  }
+  const PortPlace place{next_serial_++, *slot, *first_socket, sockets, PlaceOn(uplink, config)};
+  auto runtime = PortRuntime::Open(config, place, uplink, *program_, options_.site);
+  if (runtime.ok()) {
+    port.runtime = *std::move(runtime);
+    port.config = port.runtime->config();
+    return absl::OkStatus();
+  }
+  GivePlace(place);
+  return runtime.status();
+}
+
+// A name for the kept end of a pair: one that is neither a device nor meant for one that waits.
+std::string Fabric::FreeKeptEnd() const {
+  std::set<std::string> taken;
+  for (const auto& [id, port] : ports_) taken.insert(port.config.device);
+  std::string name;
+  for (uint32_t n = 0; n <= VMQD_MAX_PORTS; ++n) {
+    name = absl::StrCat("vmqdp", n);
+    if (!taken.contains(name) && !FindLink(name).ok()) break;
+  }
+  return name;  // one that is taken after all is refused when it is made
+}
+
+absl::Status Fabric::AddPort(const PortConfig& config) {
+  Port& port = ports_.emplace(config.id, Port{.config = config}).first->second;
+  absl::Status status = OpenPort(port);
+  if (status.ok()) status = CheckFilters(*this, port.config);  // a peer's own address came in
+  if (status.ok()) {
+    Publish(port.runtime->uplink());
+    status = Connect(port);
+  }
+  if (status.ok()) return status;
+  if (port.runtime != nullptr) ClosePort(port, /*keep_device=*/false);
+  retired_ += port.kept;
+  ports_.erase(config.id);
+  return status;
+}
+
+// After the workers know of it, so that somebody serves the sockets when frames begin to come.
+absl::Status Fabric::Connect(Port& port) {
+  absl::Status status = port.runtime->Connect();
+  if (status.ok()) LookAt(port);
+  return status;
+}
+
+void Fabric::Publish(UplinkRuntime& uplink) {
+  TopologyBuilder builder(uplink.NextSequence(), uplink.queues().size());
+  builder.SetUplink(uplink.link().mtu + kEthHeaderLen, uplink.link_up());
+  for (auto& [id, port] : ports_) {
+    if (port.runtime != nullptr && &port.runtime->uplink() == &uplink) {
+      builder.Add(port.runtime->Entry());
+    }
+  }
+  uplink.Publish(std::move(builder).Build());
+}
+
+// Filters, then topology, then what the port holds: nobody is left who could use what goes.
+void Fabric::ClosePort(Port& port, bool keep_device) {
+  std::unique_ptr<PortRuntime> runtime = std::move(port.runtime);
+  runtime->Disconnect(/*hold=*/keep_device);
+  Publish(runtime->uplink());
+  port.kept += runtime->Close();
+  const PortPlace place = runtime->place();
+  if (!keep_device) runtime->DeleteDevice();
+  runtime.reset();
+  GivePlace(place);
+}
+
+absl::Status Fabric::UpdatePort(const PortConfig& config) {
+  Port& port = ports_.find(config.id)->second;
+  if (port.runtime != nullptr) {
+    if (absl::Status status = port.runtime->Reconfigure(config); !status.ok()) return status;
+  }
+  if (port.runtime != nullptr) {
+    port.config = config;
+    Publish(port.runtime->uplink());
+    return absl::OkStatus();
+  }
+  HoldOrLetGo(port, /*hold=*/false);
+  port.config = config;
+  HoldOrLetGo(port, /*hold=*/true);
+  return absl::OkStatus();
+}
+
+// Null when there is none on the device, or it is an earlier daemon's.
+UplinkProgram* Fabric::ProgramOf(Uplink& uplink) {
+  if (uplink.runtime != nullptr) return &uplink.runtime->program();
+  return uplink.left ? uplink.left->program.get() : nullptr;
+}
+
+// The frames of a port that waits are nobody's, but not the host's either.
+void Fabric::HoldOrLetGo(const Port& port, bool hold) {
+  UplinkProgram* program = ProgramOf(uplinks_.find(port.config.uplink)->second);
+  if (program == nullptr) return;
+  if (hold) {
+    program->Hold(port.config.macs, port.config.vlan);
+  } else {
+    program->LetGo(port.config.macs, port.config.vlan);
+  }
+}
+
+void Fabric::RemovePort(std::string_view id) {
+  const auto found = ports_.find(id);
+  if (found->second.runtime != nullptr) {
+    ClosePort(found->second, /*keep_device=*/false);
+  } else {
+    HoldOrLetGo(found->second, /*hold=*/false);
+    DeleteMadeDevice(found->second.config, options_.site);
+  }
+  retired_ += found->second.kept;
+  ports_.erase(found);
+}
+
+}  // namespace vmqd
