@@ -2,6 +2,8 @@
 // place where a new value is missing.
 #include "daemon/rpc/convert.h"
 
+#include <chrono>
+
 #include "daemon/rpc/name.h"
 
 namespace vmqd::rpc {
@@ -63,8 +65,22 @@ v1::OperStatus OperStatusOf(OperStatus status) {
       return v1::DOWN;
     case OperStatus::kFaulted:
       return v1::FAULTED;
+    case OperStatus::kWaiting:
+      return v1::WAITING;
   }
   return v1::OPER_STATUS_UNSPECIFIED;
+}
+
+v1::Severity SeverityOf(Severity severity) {
+  switch (severity) {
+    case Severity::kInfo:
+      return v1::INFO;
+    case Severity::kWarning:
+      return v1::WARNING;
+    case Severity::kAlarm:
+      return v1::ALARM;
+  }
+  return v1::SEVERITY_UNSPECIFIED;
 }
 
 void DropsToProto(const DropCounts& counts,
@@ -117,9 +133,33 @@ void ToProto(const std::vector<SocketStatus>& sockets,
   }
 }
 
-void ConfigToProto(const PortConfig& config, v1::Port* port) {
+v1::FindingLevel LevelOf(FindingLevel level) {
+  switch (level) {
+    case FindingLevel::kOk:
+      return v1::OK;
+    case FindingLevel::kNote:
+      return v1::NOTE;
+    case FindingLevel::kProblem:
+      return v1::PROBLEM;
+  }
+  return v1::FINDING_LEVEL_UNSPECIFIED;
+}
+
+}  // namespace
+
+void ToProto(const UplinkConfig& config, v1::Uplink* uplink) {
+  uplink->set_name(UplinkName(config.id));
+  uplink->set_device(config.device);
+  uplink->set_xdp_mode(XdpModeOf(config.xdp_mode));
+  uplink->set_steering(SteeringOf(config.steering));
+  uplink->set_wake_mode(WakeModeOf(config.wake_mode));
+  uplink->set_queues(config.queues);
+  uplink->set_buffers_per_queue(config.buffers_per_queue);
+}
+
+void ToProto(const PortConfig& config, v1::Port* port) {
   port->set_name(PortName(config.id));
-  port->set_uplink(UplinkName(config.uplink));
+  if (!config.uplink.empty()) port->set_uplink(UplinkName(config.uplink));
   port->set_kind(PortKindOf(config.kind));
   port->set_device(config.device);
   port->set_peer_device(config.peer_device);
@@ -132,16 +172,8 @@ void ConfigToProto(const PortConfig& config, v1::Port* port) {
   port->set_mtu(config.mtu);
 }
 
-}  // namespace
-
 void ToProto(const UplinkStatus& status, v1::Uplink* uplink) {
-  uplink->set_name(UplinkName(status.config.id));
-  uplink->set_device(status.config.device);
-  uplink->set_xdp_mode(XdpModeOf(status.config.xdp_mode));
-  uplink->set_steering(SteeringOf(status.config.steering));
-  uplink->set_wake_mode(WakeModeOf(status.config.wake_mode));
-  uplink->set_queues(status.config.queues);
-  uplink->set_buffers_per_queue(status.config.buffers_per_queue);
+  ToProto(status.config, uplink);
   uplink->set_oper_status(OperStatusOf(status.oper));
   uplink->set_oper_reason(status.oper_reason);
   uplink->set_effective_xdp_mode(XdpModeOf(status.xdp_mode));
@@ -163,6 +195,9 @@ void ToProto(const UplinkStatus& status, v1::Uplink* uplink) {
   uplink->set_to_host_pkts(status.to_host_pkts);
   uplink->set_misplaced_pkts(status.misplaced_pkts);
   for (const std::string& setting : status.changed_settings) uplink->add_changed_settings(setting);
+  uplink->set_etag(status.etag);
+  uplink->set_survives_crash(status.survives_crash);
+  uplink->set_survives_crash_reason(status.survives_crash_reason);
 }
 
 void ToProto(const QueueStatus& status, v1::Queue* queue) {
@@ -197,7 +232,7 @@ void ToProto(const QueueStatus& status, v1::Queue* queue) {
 }
 
 void ToProto(const PortStatus& status, v1::Port* port) {
-  ConfigToProto(status.config, port);
+  ToProto(status.config, port);
   port->set_oper_status(OperStatusOf(status.oper));
   port->set_oper_reason(status.oper_reason);
   port->set_effective_queue(status.queue);
@@ -209,6 +244,7 @@ void ToProto(const PortStatus& status, v1::Port* port) {
   ToProto(status.rates, port->mutable_rates());
   ToProto(status.sockets, port->mutable_sockets());
   for (const std::string& setting : status.changed_settings) port->add_changed_settings(setting);
+  port->set_etag(status.etag);
 }
 
 void ToProto(const SwitchStatus& status, v1::Switch* sw) {
@@ -220,6 +256,31 @@ void ToProto(const SwitchStatus& status, v1::Switch* sw) {
   ToProto(status.counters, sw->mutable_counters());
   sw->set_replicated_pkts(status.replicated_pkts);
   sw->set_uptime_seconds(status.uptime_seconds);
+  sw->set_revision(status.revision);
+  sw->set_state_revision(status.state_revision);
+  for (const std::string& warning : status.warnings) sw->add_warnings(warning);
+}
+
+void ToProto(const Event& event, v1::Event* out) {
+  const auto since_epoch = event.time.time_since_epoch();
+  // Rounded down, so that nanos are never negative, as Timestamp wants.
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
+  out->set_revision(event.revision);
+  out->mutable_time()->set_seconds(seconds.count());
+  out->mutable_time()->set_nanos(static_cast<int32_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch - seconds).count()));
+  out->set_severity(SeverityOf(event.severity));
+  out->set_resource(event.resource);
+  out->set_reason(event.reason);
+  out->set_message(event.message);
+}
+
+void ToProto(const Finding& finding, v1::Finding* out) {
+  out->set_name(finding.name);
+  out->set_level(LevelOf(finding.level));
+  out->set_subject(finding.subject);
+  out->set_seen(finding.seen);
+  out->set_advice(finding.advice);
 }
 
 }  // namespace vmqd::rpc

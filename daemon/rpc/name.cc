@@ -17,6 +17,7 @@ namespace {
 constexpr char kUplinks[] = "uplinks/";
 constexpr char kPorts[] = "ports/";
 constexpr char kQueues[] = "/queues/";
+constexpr char kEvents[] = "events/";
 constexpr size_t kMaxId = 63;
 constexpr size_t kMaxDeviceName = 15;  // IFNAMSIZ without its terminating zero
 
@@ -55,6 +56,8 @@ std::string QueueName(const std::string& uplink, uint32_t queue) {
   return absl::StrCat(kUplinks, uplink, kQueues, queue);
 }
 
+std::string EventName(uint64_t revision) { return absl::StrCat(kEvents, revision); }
+
 absl::StatusOr<std::string> ParseUplinkName(const std::string& name, const std::string& field) {
   if (auto id = After(kUplinks, name); id.has_value() && IsUplinkId(*id)) return *id;
   return Malformed("NAME_MALFORMED", field, name, "the name of an uplink, \"uplinks/{uplink}\"");
@@ -78,6 +81,13 @@ absl::StatusOr<QueueId> ParseQueueName(const std::string& name, const std::strin
   }
   return Malformed("NAME_MALFORMED", field, name,
                    "the name of a queue, \"uplinks/{uplink}/queues/{number}\"");
+}
+
+absl::StatusOr<uint64_t> ParseEventName(const std::string& name, const std::string& field) {
+  uint64_t revision = 0;
+  const std::string number = After(kEvents, name).value_or("");
+  if (absl::SimpleAtoi(number, &revision) && EventName(revision) == name) return revision;
+  return Malformed("NAME_MALFORMED", field, name, "the name of an event, \"events/{revision}\"");
 }
 
 absl::Status CheckUplinkId(const std::string& id, const std::string& field) {

@@ -14,6 +14,7 @@ namespace vmqd::rpc {
 std::string UplinkName(const std::string& id);
 std::string PortName(const std::string& id);
 std::string QueueName(const std::string& uplink, uint32_t queue);
+std::string EventName(uint64_t revision);  // in page tokens only
 
 struct QueueId {
   std::string uplink;
@@ -25,6 +26,7 @@ struct QueueId {
 absl::StatusOr<std::string> ParseUplinkName(const std::string& name, const std::string& field);
 absl::StatusOr<std::string> ParsePortName(const std::string& name, const std::string& field);
 absl::StatusOr<QueueId> ParseQueueName(const std::string& name, const std::string& field);
+absl::StatusOr<uint64_t> ParseEventName(const std::string& name, const std::string& field);
 
 // 1-63 letters, digits, '.', '_', '-', starting with a letter or digit, so that "-" stays free to
 // mean any uplink.

@@ -1,6 +1,7 @@
 // See request.h: the requests about ports.
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,8 @@ constexpr uint32_t kMaxVlan = 4094;  // 4095 is reserved by IEEE 802.1Q
 constexpr uint32_t kMaxWeight = 100;
 constexpr uint32_t kMinMtu = 68;  // RFC 791: what every link carries
 constexpr uint32_t kMaxMtu = 65535;
+constexpr const char* kMutable[] = {"macs", "vlan", "weight", "trusted", "disabled", "mtu"};
+constexpr char kMutableInWords[] = "macs, vlan, weight, trusted, disabled or mtu";
 
 absl::Status CheckVlan(uint32_t vlan) {
   if (vlan <= kMaxVlan) return absl::OkStatus();
@@ -89,6 +92,9 @@ absl::StatusOr<std::vector<MacAddress>> MacsFrom(const v1::Port& port, bool may_
   return macs;
 }
 
+// The peer of a pair has an address of its own to fall back on.
+bool MakesPair(v1::PortKind kind) { return kind == v1::VETH || kind == v1::HOST; }
+
 // Which of the two device names goes with which kind; see port.proto.
 absl::Status CheckDevices(const v1::Port& port, PortKind kind) {
   const bool makes_pair = kind == PortKind::kVeth || kind == PortKind::kHost;
@@ -152,22 +158,29 @@ absl::Status ApplyPath(const v1::Port& port, const std::string& path, PortPatch&
     patch.mtu = port.mtu();
     return CheckMtu(port.mtu());
   }
-
-  constexpr char kMutable[] = "macs, vlan, weight, trusted, disabled or mtu";
   if (v1::Port::descriptor()->FindFieldByName(path) != nullptr) {
     return Invalid("FIELD_IMMUTABLE", "update_mask",
-                   absl::StrCat(Quoted(path), " cannot be changed; what can is ", kMutable));
+                   absl::StrCat(Quoted(path), " cannot be changed; what can is ", kMutableInWords));
   }
   return Invalid("FIELD_UNKNOWN", "update_mask",
-                 absl::StrCat(Quoted(path), " is no field of a port; name ", kMutable));
+                 absl::StrCat(Quoted(path), " is no field of a port; name ", kMutableInWords));
 }
 
-}  // namespace
+// "*": all that can be changed. A pair that was made without addresses took its peer's; leaving
+// them out again means those, and thus no change.
+absl::Status ApplyEverything(const v1::Port& port, PortPatch& patch) {
+  for (const char* path : kMutable) {
+    if (std::string_view(path) == "macs" && port.macs().empty() && MakesPair(port.kind())) continue;
+    if (auto status = ApplyPath(port, path, patch); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
 
-absl::StatusOr<PortConfig> PortConfigFrom(const v1::CreatePortRequest& request) {
-  const v1::Port& port = request.port();
-  if (auto status = CheckPortId(request.port_id(), "port_id"); !status.ok()) return status;
-  PortConfig config{.id = request.port_id()};
+// `id_field` is where the id came from.
+absl::StatusOr<PortConfig> ConfigFrom(const v1::Port& port, const std::string& id,
+                                      const std::string& id_field) {
+  if (auto status = CheckPortId(id, id_field); !status.ok()) return status;
+  PortConfig config{.id = id};
   if (!port.uplink().empty()) {
     auto uplink = ParseUplinkName(port.uplink(), "port.uplink");
     if (!uplink.ok()) return uplink.status();
@@ -179,8 +192,7 @@ absl::StatusOr<PortConfig> PortConfigFrom(const v1::CreatePortRequest& request) 
   if (auto status = CheckDevices(port, *kind); !status.ok()) return status;
   config.device = port.device();
   config.peer_device = port.peer_device();
-  const bool peer_address_will_do = *kind == PortKind::kVeth || *kind == PortKind::kHost;
-  auto macs = MacsFrom(port, peer_address_will_do);
+  auto macs = MacsFrom(port, /*may_be_empty=*/MakesPair(port.kind()));
   if (!macs.ok()) return macs.status();
   config.macs = *std::move(macs);
   if (auto status = CheckRanges(port); !status.ok()) return status;
@@ -193,17 +205,29 @@ absl::StatusOr<PortConfig> PortConfigFrom(const v1::CreatePortRequest& request) 
   return config;
 }
 
+}  // namespace
+
+absl::StatusOr<PortConfig> PortConfigFrom(const v1::CreatePortRequest& request) {
+  return ConfigFrom(request.port(), request.port_id(), "port_id");
+}
+
 absl::StatusOr<PortUpdate> PortUpdateFrom(const v1::UpdatePortRequest& request) {
   auto id = ParsePortName(request.port().name(), "port.name");
   if (!id.ok()) return id.status();
   if (request.update_mask().paths().empty()) {
     return Invalid("FIELD_REQUIRED", "update_mask",
-                   "name what to change: macs, vlan, weight, trusted, disabled or mtu");
+                   absl::StrCat("name what to change: ", kMutableInWords, "; * means all of them"));
   }
   PortUpdate update{.id = *std::move(id)};
   for (const std::string& path : request.update_mask().paths()) {
-    if (auto status = ApplyPath(request.port(), path, update.patch); !status.ok()) return status;
+    const absl::Status status = path == "*" ? ApplyEverything(request.port(), update.patch)
+                                            : ApplyPath(request.port(), path, update.patch);
+    if (!status.ok()) return status;
   }
+  if (!request.allow_missing()) return update;
+  auto missing = ConfigFrom(request.port(), update.id, "port.name");
+  if (!missing.ok()) return missing.status();
+  update.missing = *std::move(missing);
   return update;
 }
 

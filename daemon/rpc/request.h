@@ -8,6 +8,7 @@
 #ifndef VMQD_DAEMON_RPC_REQUEST_H_
 #define VMQD_DAEMON_RPC_REQUEST_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,9 +20,17 @@ namespace vmqd::rpc {
 absl::StatusOr<UplinkConfig> UplinkConfigFrom(const v1::CreateUplinkRequest& request);
 absl::StatusOr<PortConfig> PortConfigFrom(const v1::CreatePortRequest& request);
 
+struct UplinkUpdate {
+  std::string id;
+  UplinkPatch patch;
+  std::optional<UplinkConfig> missing;  // with allow_missing: the whole resource, as for a creation
+};
+absl::StatusOr<UplinkUpdate> UplinkUpdateFrom(const v1::UpdateUplinkRequest& request);
+
 struct PortUpdate {
   std::string id;
   PortPatch patch;
+  std::optional<PortConfig> missing;
 };
 absl::StatusOr<PortUpdate> PortUpdateFrom(const v1::UpdatePortRequest& request);
 

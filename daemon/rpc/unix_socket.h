@@ -1,5 +1,5 @@
-// The socket file of a unix listener, before and after gRPC binds it: gRPC unlinks whatever socket
-// it finds at the path and sets no owner or mode. Called by RpcServer::Start on the main thread.
+// The socket file of a unix listener, before and after it is bound (listening.h). Called by
+// RpcServer on the main thread, at start and reload.
 #ifndef VMQD_DAEMON_RPC_UNIX_SOCKET_H_
 #define VMQD_DAEMON_RPC_UNIX_SOCKET_H_
 

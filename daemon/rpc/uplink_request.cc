@@ -61,16 +61,14 @@ absl::StatusOr<WakeMode> WakeModeFrom(v1::WakeMode mode) {
   }
 }
 
-}  // namespace
-
-absl::StatusOr<UplinkConfig> UplinkConfigFrom(const v1::CreateUplinkRequest& request) {
-  const v1::Uplink& uplink = request.uplink();
+// `id_field` is where the id came from.
+absl::StatusOr<UplinkConfig> ConfigFrom(const v1::Uplink& uplink, const std::string& id,
+                                        const std::string& id_field) {
   if (uplink.device().empty()) {
     return Invalid("FIELD_REQUIRED", "uplink.device", "name the network device to attach");
   }
   if (auto status = CheckDeviceName(uplink.device(), "uplink.device"); !status.ok()) return status;
-  const std::string& id = request.uplink_id().empty() ? uplink.device() : request.uplink_id();
-  if (auto status = CheckUplinkId(id, "uplink_id"); !status.ok()) return status;
+  if (auto status = CheckUplinkId(id, id_field); !status.ok()) return status;
   const auto xdp_mode = XdpModeFrom(uplink.xdp_mode());
   if (!xdp_mode.ok()) return xdp_mode.status();
   const auto steering = SteeringFrom(uplink.steering());
@@ -92,6 +90,47 @@ absl::StatusOr<UplinkConfig> UplinkConfigFrom(const v1::CreateUplinkRequest& req
                       .wake_mode = *wake_mode,
                       .queues = uplink.queues(),
                       .buffers_per_queue = buffers};
+}
+
+// One path of an update mask.
+absl::Status ApplyPath(const v1::Uplink& uplink, const std::string& path, UplinkPatch& patch) {
+  if (path == "wake_mode" || path == "*") {
+    const auto wake_mode = WakeModeFrom(uplink.wake_mode());
+    if (!wake_mode.ok()) return wake_mode.status();
+    patch.wake_mode = *wake_mode;
+    return absl::OkStatus();
+  }
+  if (v1::Uplink::descriptor()->FindFieldByName(path) != nullptr) {
+    return Invalid("FIELD_IMMUTABLE", "update_mask",
+                   absl::StrCat(Quoted(path), " cannot be changed; what can is wake_mode"));
+  }
+  return Invalid("FIELD_UNKNOWN", "update_mask",
+                 absl::StrCat(Quoted(path), " is no field of an uplink; name wake_mode"));
+}
+
+}  // namespace
+
+absl::StatusOr<UplinkConfig> UplinkConfigFrom(const v1::CreateUplinkRequest& request) {
+  const std::string& device = request.uplink().device();
+  return ConfigFrom(request.uplink(), request.uplink_id().empty() ? device : request.uplink_id(),
+                    "uplink_id");
+}
+
+absl::StatusOr<UplinkUpdate> UplinkUpdateFrom(const v1::UpdateUplinkRequest& request) {
+  auto id = ParseUplinkName(request.uplink().name(), "uplink.name");
+  if (!id.ok()) return id.status();
+  if (request.update_mask().paths().empty()) {
+    return Invalid("FIELD_REQUIRED", "update_mask", "name what to change: wake_mode, or *");
+  }
+  UplinkUpdate update{.id = *std::move(id)};
+  for (const std::string& path : request.update_mask().paths()) {
+    if (auto status = ApplyPath(request.uplink(), path, update.patch); !status.ok()) return status;
+  }
+  if (!request.allow_missing()) return update;
+  auto missing = ConfigFrom(request.uplink(), update.id, "uplink.name");
+  if (!missing.ok()) return missing.status();
+  update.missing = *std::move(missing);
+  return update;
 }
 
 }  // namespace vmqd::rpc

@@ -115,5 +115,73 @@ TEST(Convert, Queue) {
   EXPECT_EQ(queue.sockets(0).rx_ring_full(), 4u);
 }
 
+TEST(Convert, ConfigIsWhatTheOperatorSetsAndNothingElse) {
+  const PortConfig config{.id = "vm1", .kind = PortKind::kTap, .device = "tap1"};
+  v1::Port port;
+  ToProto(config, &port);
+  EXPECT_EQ(port.name(), "ports/vm1");
+  EXPECT_EQ(port.uplink(), "") << "not a name without an id";
+  v1::Uplink uplink;
+  ToProto(UplinkConfig{.id = "up", .device = "eth0", .queues = 3}, &uplink);
+  EXPECT_EQ(uplink.name(), "uplinks/up");
+  EXPECT_EQ(uplink.queues(), 3u);
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  for (const google::protobuf::Message* message :
+       {static_cast<const google::protobuf::Message*>(&port),
+        static_cast<const google::protobuf::Message*>(&uplink)}) {
+    message->GetReflection()->ListFields(*message, &fields);
+    for (const auto* field : fields) EXPECT_LT(field->number(), 20) << field->name();
+  }
+}
+
+TEST(Convert, EtagAndWhatIsWaitedFor) {
+  PortStatus status;
+  status.oper = OperStatus::kWaiting;
+  status.etag = "7-1";
+  v1::Port port;
+  ToProto(status, &port);
+  EXPECT_EQ(port.oper_status(), v1::WAITING);
+  EXPECT_EQ(port.etag(), "7-1");
+  UplinkStatus uplink_status;
+  uplink_status.etag = "7-2";
+  uplink_status.survives_crash_reason = "no bpf file system";
+  v1::Uplink uplink;
+  ToProto(uplink_status, &uplink);
+  EXPECT_EQ(uplink.etag(), "7-2");
+  EXPECT_FALSE(uplink.survives_crash());
+  EXPECT_EQ(uplink.survives_crash_reason(), "no bpf file system");
+}
+
+TEST(Convert, Event) {
+  Event event{.revision = 9,
+              .time = std::chrono::system_clock::time_point(std::chrono::milliseconds(-1500)),
+              .severity = Severity::kAlarm,
+              .resource = "ports/vm1",
+              .reason = "DEVICE_GONE",
+              .message = "its device is gone"};
+  v1::Event out;
+  ToProto(event, &out);
+  EXPECT_EQ(out.revision(), 9u);
+  EXPECT_EQ(out.severity(), v1::ALARM);
+  EXPECT_EQ(out.resource(), "ports/vm1");
+  EXPECT_EQ(out.reason(), "DEVICE_GONE");
+  EXPECT_EQ(out.message(), "its device is gone");
+  EXPECT_EQ(out.time().seconds(), -2) << "nanos are never negative";
+  EXPECT_EQ(out.time().nanos(), 500000000);
+}
+
+TEST(Convert, Switch) {
+  SwitchStatus status;
+  status.revision = 12;
+  status.state_revision = 10;
+  status.warnings = {"state.1 is damaged"};
+  v1::Switch sw;
+  ToProto(status, &sw);
+  EXPECT_EQ(sw.revision(), 12u);
+  EXPECT_EQ(sw.state_revision(), 10u);
+  ASSERT_EQ(sw.warnings_size(), 1);
+  EXPECT_EQ(sw.warnings(0), "state.1 is damaged");
+}
+
 }  // namespace
 }  // namespace vmqd::rpc

@@ -191,7 +191,17 @@ constexpr BadRow kBadUpdates[] = {
     {"port { name: 'ports/vm1' } update_mask { paths: 'counters' }", "FIELD_IMMUTABLE",
      "update_mask"},
     {"port { name: 'ports/vm1' } update_mask { paths: 'colour' }", "FIELD_UNKNOWN", "update_mask"},
-    {"port { name: 'ports/vm1' } update_mask { paths: '*' }", "FIELD_UNKNOWN", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'etag' }", "FIELD_IMMUTABLE", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: '*' }", "FIELD_REQUIRED", "port.macs"},
+    {"port { name: 'ports/vm1' kind: TAP } update_mask { paths: '*' }", "FIELD_REQUIRED",
+     "port.macs"},
+    {"port { name: 'ports/vm1' kind: HOST vlan: 4095 } update_mask { paths: '*' }",
+     "VLAN_OUT_OF_RANGE", "port.vlan"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'vlan' } allow_missing: true",
+     "FIELD_REQUIRED", "port.kind"},
+    {"port { name: 'ports/vm1' kind: TAP device: 't' } update_mask { paths: 'vlan' } "
+     "allow_missing: true",
+     "FIELD_REQUIRED", "port.macs"},
     {"port { name: 'ports/vm1' } update_mask { paths: 'macs' }", "FIELD_REQUIRED", "port.macs"},
     {"port { name: 'ports/vm1' macs: 'x' } update_mask { paths: 'macs' }", "MAC_MALFORMED",
      "port.macs[0]"},
@@ -208,6 +218,85 @@ TEST(PortUpdate, Malformed) {
     EXPECT_THAT(PortUpdateFrom(FromText<v1::UpdatePortRequest>(row.request)).status(),
                 IsInvalid(row.reason, row.field))
         << row.request;
+  }
+}
+
+TEST(PortUpdate, AStarNamesEverything) {
+  const auto update = PortUpdateFrom(FromText<v1::UpdatePortRequest>(
+      "port { name: 'ports/vm1' kind: HOST macs: '52:54:00:00:00:01' vlan: 9 trusted: true } "
+      "update_mask { paths: '*' }"));
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->patch.macs->size(), 1u);
+  EXPECT_EQ(update->patch.vlan, std::optional<uint32_t>(9));
+  EXPECT_EQ(update->patch.weight, std::optional<uint32_t>(kDefaultWeight));
+  EXPECT_EQ(update->patch.trusted, std::optional<bool>(true));
+  EXPECT_EQ(update->patch.disabled, std::optional<bool>(false));
+  EXPECT_EQ(update->patch.mtu, std::optional<uint32_t>(0));
+  EXPECT_FALSE(update->missing.has_value()) << "allow_missing was not said";
+}
+
+// Created without addresses it took its peer's; the same said again is no change.
+TEST(PortUpdate, AStarLeavesThePeersAddress) {
+  const auto update = PortUpdateFrom(FromText<v1::UpdatePortRequest>(
+      "port { name: 'ports/vm1' kind: VETH peer_device: 'p' vlan: 9 } update_mask { paths: '*' } "
+      "allow_missing: true"));
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_FALSE(update->patch.macs.has_value());
+  EXPECT_EQ(update->patch.vlan, std::optional<uint32_t>(9));
+  EXPECT_TRUE(update->missing->macs.empty());
+}
+
+TEST(PortUpdate, WhatToCreateIsTheWholePort) {
+  const auto update = PortUpdateFrom(FromText<v1::UpdatePortRequest>(
+      "port { name: 'ports/vm1' kind: TAP device: 'tap0' macs: '52:54:00:00:00:01' vlan: 9 "
+      "queue: 2 mtu: 1400 } update_mask { paths: 'vlan' } allow_missing: true"));
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_FALSE(update->patch.mtu.has_value());
+  ASSERT_TRUE(update->missing.has_value());
+  EXPECT_EQ(update->missing->id, "vm1");
+  EXPECT_EQ(update->missing->device, "tap0");
+  EXPECT_EQ(update->missing->queue, std::optional<uint32_t>(2));
+  EXPECT_EQ(update->missing->mtu, 1400u);
+}
+
+constexpr BadRow kBadUplinkUpdates[] = {
+    {"", "NAME_MALFORMED", "uplink.name"},
+    {"uplink { name: 'eth0' } update_mask { paths: 'wake_mode' }", "NAME_MALFORMED", "uplink.name"},
+    {"uplink { name: 'uplinks/eth0' wake_mode: POLL }", "FIELD_REQUIRED", "update_mask"},
+    {"uplink { name: 'uplinks/eth0' } update_mask { paths: 'queues' }", "FIELD_IMMUTABLE",
+     "update_mask"},
+    {"uplink { name: 'uplinks/eth0' } update_mask { paths: ['wake_mode', 'xdp_mode'] }",
+     "FIELD_IMMUTABLE", "update_mask"},
+    {"uplink { name: 'uplinks/eth0' } update_mask { paths: 'speed' }", "FIELD_UNKNOWN",
+     "update_mask"},
+    {"uplink { name: 'uplinks/eth0' wake_mode: 9 } update_mask { paths: 'wake_mode' }",
+     "ENUM_UNKNOWN", "uplink.wake_mode"},
+    {"uplink { name: 'uplinks/eth0' } update_mask { paths: '*' } allow_missing: true",
+     "FIELD_REQUIRED", "uplink.device"},
+};
+
+TEST(UplinkUpdate, Malformed) {
+  for (const BadRow& row : kBadUplinkUpdates) {
+    EXPECT_THAT(UplinkUpdateFrom(FromText<v1::UpdateUplinkRequest>(row.request)).status(),
+                IsInvalid(row.reason, row.field))
+        << row.request;
+  }
+}
+
+TEST(UplinkUpdate, WakeModeIsWhatCanBeChanged) {
+  for (const char* path : {"wake_mode", "*"}) {
+    auto request = FromText<v1::UpdateUplinkRequest>(
+        "uplink { name: 'uplinks/up' device: 'eth0' wake_mode: INTERRUPT queues: 2 } "
+        "allow_missing: true");
+    request.mutable_update_mask()->add_paths(path);
+    const auto update = UplinkUpdateFrom(request);
+    ASSERT_TRUE(update.ok()) << update.status();
+    EXPECT_EQ(update->id, "up");
+    EXPECT_EQ(update->patch.wake_mode, std::optional<WakeMode>(WakeMode::kInterrupt));
+    ASSERT_TRUE(update->missing.has_value());
+    EXPECT_EQ(update->missing->id, "up");
+    EXPECT_EQ(update->missing->device, "eth0");
+    EXPECT_EQ(update->missing->queues, 2u);
   }
 }
 
