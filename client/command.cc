@@ -41,13 +41,6 @@ CLI::App& AddVerb(CLI::App& resource, Session& session, const std::string& name,
   return *verb;
 }
 
-std::string FullName(const std::string& collection, const std::string& name) {
-  if (name.empty() || name.starts_with(collection)) return name;
-  return absl::StrCat(collection, name);
-}
-
-std::string ShortName(const std::string& name) { return name.substr(name.rfind('/') + 1); }
-
 int Fail(const Connection& connection, const grpc::Status& status) {
   const std::string& address = connection.options().address;
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {

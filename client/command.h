@@ -8,6 +8,7 @@
 
 #include "CLI/CLI.hpp"
 #include "client/connection.h"
+#include "client/name.h"
 
 namespace vmqd::cli {
 
@@ -34,11 +35,6 @@ CLI::App& AddResource(CLI::App& app, const std::string& name, const std::string&
 CLI::App& AddVerb(CLI::App& resource, Session& session, const std::string& name,
                   const std::string& description, const std::string& example, Action action);
 
-// "eth0" or "uplinks/eth0" -> "uplinks/eth0", for any collection; "" stays "".
-std::string FullName(const std::string& collection, const std::string& name);
-// "uplinks/eth0" -> "eth0".
-std::string ShortName(const std::string& name);
-
 // Prints what a failed call says on stderr and returns the exit code for it.
 int Fail(const Connection& connection, const grpc::Status& status);
 
@@ -46,7 +42,12 @@ void AddUplinkCommands(CLI::App& app, Session& session);
 void AddPortCommands(CLI::App& app, Session& session);
 void AddQueueCommands(CLI::App& app, Session& session);
 void AddStatsCommands(CLI::App& app, Session& session);
+void AddDoctorCommands(CLI::App& app, Session& session);
+void AddApplyCommand(CLI::App& app, Session& session);
 void AddSwitchCommands(CLI::App& app, Session& session);  // "switch" and "version"
+void AddEventCommands(CLI::App& app, Session& session);
+void AddCleanupCommand(CLI::App& app, Session& session);
+void AddCompletionCommands(CLI::App& app, Session& session);  // last: describes all the others
 
 }  // namespace vmqd::cli
 

@@ -19,6 +19,9 @@ Connection::Connection(ConnectionOptions options) : options_(std::move(options))
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxResponseBytes);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Who watches is connected again soon after the daemon is back.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   stub_ = v1::Vmqd::NewStub(
       grpc::CreateCustomChannel(options_.address, grpc::InsecureChannelCredentials(), arguments));
 }

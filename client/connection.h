@@ -47,6 +47,8 @@ class Connection {
   }
 
   const ConnectionOptions& options() const { return options_; }
+  // For streams, which have no deadline.
+  Stub& stub() { return *stub_; }
 
  private:
   void SetDeadline(grpc::ClientContext& context) const;

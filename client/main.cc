@@ -27,7 +27,8 @@ void AddGlobalOptions(CLI::App& app, Session& session) {
 std::string Choices(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App* sub) {
-         return !sub->get_name().empty();  // option groups have none
+         return !sub->get_name().empty() &&
+                !sub->get_group().empty();  // option groups; hidden ones
        })) {
     names.push_back(verb->get_name());
   }
@@ -57,7 +58,8 @@ int Run(int argc, char** argv) {
       "Examples:\n"
       "  vmqd-cli uplink add eth1\n"
       "  vmqd-cli port add vm1 --tap tap-vm1 --mac 52:54:00:00:00:01\n"
-      "  vmqd-cli queue list\n\n"
+      "  vmqd-cli queue list\n"
+      "  vmqd-cli apply -f switch.yaml --dry-run\n\n"
       "Exit codes: 0 done, 1 refused by the daemon, 2 usage, 3 daemon not reachable.");
   AddGlobalOptions(app, session);
   AddUplinkCommands(app, session);
@@ -65,6 +67,11 @@ int Run(int argc, char** argv) {
   AddQueueCommands(app, session);
   AddStatsCommands(app, session);
   AddSwitchCommands(app, session);
+  AddApplyCommand(app, session);
+  AddDoctorCommands(app, session);
+  AddEventCommands(app, session);
+  AddCleanupCommand(app, session);
+  AddCompletionCommands(app, session);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/json_util.h"
-#include "yaml-cpp/yaml.h"
+#include "proto/yaml/yaml.h"
 
 namespace vmqd::cli {
 namespace {
@@ -28,40 +28,6 @@ std::string WithoutTrailingBlanks(std::string line) {
 std::string Padded(const std::string& text, size_t width, Table::Align align) {
   const std::string blanks(width - std::min(width, text.size()), ' ');
   return align == Table::Align::kRight ? blanks + text : text + blanks;
-}
-
-// A string that every YAML reader takes for that string without quotes. MAC addresses are not: to
-// YAML 1.1 some of them are numbers to the base of sixty.
-bool IsPlainYaml(const std::string& text) {
-  if (text.empty() || !absl::ascii_isalpha(text[0])) return false;
-  for (const char* word : {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}) {
-    if (absl::EqualsIgnoreCase(text, word)) return false;
-  }
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '/' || c == '.';
-  });
-}
-
-void EmitYaml(const YAML::Node& node, YAML::Emitter& out) {
-  switch (node.Type()) {
-    case YAML::NodeType::Map:
-      out << (node.size() == 0 ? YAML::Flow : YAML::Block) << YAML::BeginMap;
-      for (const auto& entry : node) {
-        out << YAML::Key << entry.first.Scalar() << YAML::Value;
-        EmitYaml(entry.second, out);
-      }
-      out << YAML::EndMap;
-      return;
-    case YAML::NodeType::Sequence:
-      out << (node.size() == 0 ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
-      for (const auto& item : node) EmitYaml(item, out);
-      out << YAML::EndSeq;
-      return;
-    default:
-      // The parser tags what stood in quotes "!".
-      if (node.Tag() == "!" && !IsPlainYaml(node.Scalar())) out << YAML::DoubleQuoted;
-      out << node.Scalar();
-  }
 }
 
 }  // namespace
@@ -121,9 +87,7 @@ void PrintAs(const std::string& output, const std::string& json,
   if (output == "json") {
     std::cout << json << (json.ends_with("\n") ? "" : "\n");
   } else if (output == "yaml") {
-    YAML::Emitter out;
-    EmitYaml(YAML::Load(json), out);
-    std::cout << out.c_str() << "\n";
+    std::cout << JsonToYaml(json);
   } else {
     table();
   }
