@@ -17,7 +17,9 @@ add_vm() { call port add vm --netdev "$VQ_B" --mac 02:00:00:00:00:0b >/dev/null;
 case ${1:-} in
 supports) echo "p2v-veth p2v-tap" ;;
 up)
-	nsenter --net="/run/netns/$VQ_NS" "$vmqd" --address "$address" --processor-set "$VQ_CPU" \
+	rm -rf "$VQ_RUN/state"
+	nsenter --net="/run/netns/$VQ_NS" "$vmqd" --config /dev/null --address "$address" \
+		--state-directory "$VQ_RUN/state" --bpf-directory "$VQ_RUN/bpf" --processor-set "$VQ_CPU" \
 		>"$VQ_RUN/vmqd.log" 2>&1 </dev/null &
 	echo $! >"$VQ_RUN/vmqd.pid"
 	for _ in $(seq 100); do call switch show >/dev/null 2>&1 && break; sleep 0.05; done

@@ -7,12 +7,13 @@ orderly.
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 
 from tests.lab import frames
 from tests.lab.endpoints import Inbox, Nic, PacketVm, TapVm, wait_until
-from tests.lab.namespaces import Namespace, make_veth
+from tests.lab.namespaces import Namespace, make_veth, run
 from tests.lab.vmqd import Daemon, conservation, drops
 
 HOST_MAC = "02:00:00:00:ff:01"
@@ -24,6 +25,10 @@ class Lab:
         self.directory = tempfile.mkdtemp(prefix="vq-")
         self.stack = contextlib.ExitStack()
         self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        bpf = os.path.join(self.directory, "bpf")
+        os.mkdir(bpf)
+        run("mount", "-t", "bpf", "bpf", bpf)
+        self.stack.callback(run, "umount", bpf, check=False)
         self.inbox = Inbox()
         self.stack.callback(self.inbox.close)
         self.conserves = True  # a test that kills the daemon or leaves traffic on says otherwise
@@ -140,6 +145,7 @@ class Lab:
         if self.conserves:
             self.conservation()
         self.daemon.stop()
+        self.daemon.cleanup()
 
     def _end_daemon(self):
         if self.daemon.process and self.daemon.process.poll() is None:

@@ -1,8 +1,8 @@
 """The daemon under test and its command line client, as processes.
 
 Used by the thread of a test. Binaries come from $VMQD_BUILD (default build/release). What must stay
-true: a daemon that was started is stopped by SIGTERM, answers that with exit code 0, and leaves the
-namespace as it found it: no device, no XDP program of its own.
+true: a daemon that was started is stopped by SIGTERM, answers that with exit code 0, and leaves no
+XDP program and no pin; `vmqd --cleanup` then leaves the namespace as it was found.
 """
 
 import contextlib
@@ -30,16 +30,30 @@ class Daemon:
         self.socket = pathlib.Path(directory) / "vmqd.sock"
         self.address = f"unix:{self.socket}"
         self.log_path = pathlib.Path(directory) / "vmqd.log"
+        self.state = pathlib.Path(directory) / "state"
+        self.pins = pathlib.Path(directory) / "bpf" / "vmqd"  # on a bpf file system the lab mounted
+        self.settings = pathlib.Path(directory) / "vmqd.yaml"
+        self.settings.touch()
         self.arguments = arguments
         self.environment = os.environ | (environment or {})
         self.before = namespace.links()
         self.process = None
 
-    def start(self, timeout=20):
+    def command(self, *words):
+        """vmqd on this daemon's settings, state and pins."""
+        return self.namespace.command(
+            VMQD, "--config", self.settings, "--address", self.address, "--state-directory",
+            self.state, "--bpf-directory", self.pins, *self.arguments, *words)
+
+    def launch(self, *wrapper):
+        """The process, with `wrapper` (strace, setpriv) in front; whether it serves is not waited for."""
         with open(self.log_path, "a") as log:
-            self.process = subprocess.Popen(
-                self.namespace.command(VMQD, "--address", self.address, *self.arguments),
+            self.process = subprocess.Popen([*map(str, wrapper), *self.command()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
+        return self
+
+    def start(self, timeout=20):
+        self.launch()
 
         def answers():
             if self.process.poll() is not None:
@@ -99,16 +113,28 @@ class Daemon:
             raise AssertionError(f"vmqd did not end within {timeout} s of SIGTERM\n"
                                  f"{self.log()[-3000:]}") from None
         assert code == 0, f"vmqd ended with {code}\n{self.log()[-5000:]}"
-        self.check_leftovers()
+        self.check_programs()
 
-    def check_leftovers(self):
-        """No device the daemon made, and no XDP program it attached, is left in its namespace."""
+    def cleanup(self):
+        """`vmqd --cleanup`, and then nothing is left. What it printed."""
+        done = run(*self.command("--cleanup"))
+        self.check_programs()
+        self.check_devices()
+        return done.stdout
+
+    def check_devices(self):
+        """No device the daemon made is left in its namespace."""
         after = self.namespace.links()
         made = [name for name, link in after.items()
                 if name not in self.before and link.get("linkinfo", {}).get("info_kind") in
                 ("tun", "veth") and name not in self.namespace.plugged]
         assert not made, f"devices left behind: {made}"
-        for name, link in after.items():
+
+    def check_programs(self):
+        """No XDP program it attached is left in its namespace, and no pin of one."""
+        pins = [pin.name for pin in self.pins.iterdir()] if self.pins.exists() else []
+        assert not pins, f"pins left behind: {pins}"
+        for name, link in self.namespace.links().items():
             had = "xdp" in self.before.get(name, {}) or name in self.namespace.foreign_xdp
             assert had or "xdp" not in link, f"XDP program left on {name}: {link['xdp']}"
 

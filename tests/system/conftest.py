@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from tests.lab.api import Client
 from tests.lab.lab import Lab
-from tests.lab.namespaces import remove_stale
+from tests.lab.namespaces import remove_stale, run
 from tests.lab.vmqd import CLI, VMQD
 
 
@@ -44,6 +45,32 @@ def lab(request):
             report(request, world)
     finally:
         world.close()
+
+
+@pytest.fixture
+def api(lab):
+    """A client of a daemon with the uplink nic0."""
+    lab.nic()
+    lab.start(uplink="nic0")
+    with Client(lab.daemon.address) as client:
+        yield client
+
+
+FOREIGN = """#include <linux/bpf.h>
+__attribute__((section("xdp"), used)) int foreign(struct xdp_md* ctx) { return 2; /* XDP_PASS */ }
+char LICENSE[] __attribute__((section("license"), used)) = "GPL";
+"""
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """An XDP program that is not vmqd's."""
+    source, program = tmp_path / "foreign.c", tmp_path / "foreign.o"
+    source.write_text(FOREIGN)
+    arch = run("gcc", "-print-multiarch").stdout.strip()
+    run("clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{arch}", "-c", source, "-o",
+        program)
+    return program
 
 
 def report(request, world):

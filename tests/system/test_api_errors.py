@@ -82,7 +82,7 @@ REFUSALS = [
         "nic0"),
     row(f"port add p --netdev vm1 --mac {MAC}", TAKEN_CODE, "DEVICE_IN_USE", "port.device", "vm1"),
     row(f"port add p --tap nic1 --mac {MAC}", TAKEN_CODE, "DEVICE_EXISTS", "port.device", "nic1"),
-    row(f"port add p --tap vm1 --mac {MAC}", TAKEN_CODE, "DEVICE_EXISTS", "port.device", "vm1"),
+    row(f"port add p --tap vm1 --mac {MAC}", TAKEN_CODE, "DEVICE_IN_USE", "port.device", "vm1"),
     row(f"port add p --veth nic1,p-p --mac {MAC}", TAKEN_CODE, "DEVICE_EXISTS", "port.device",
         "nic1"),
     row(f"port add p --veth nic1 --mac {MAC}", TAKEN_CODE, "DEVICE_EXISTS", "port.peer_device",
