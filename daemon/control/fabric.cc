@@ -158,7 +158,7 @@ void Fabric::RemoveUplink(std::string_view id) {
     CloseUplink(found->second, UplinkRuntime::ProgramThen::kDetach);
   } else if (const std::string pin = options_.site.PinOf("uplink", found->first); !pin.empty()) {
     // The next sweep would try again.
-    RemovePin(options_.site.bpf_directory, pin.substr(pin.rfind('/') + 1)).IgnoreError();
+    RemovePin(pin).IgnoreError();
   }
   CountLeft(found->second);
   retired_ += found->second.kept;

@@ -23,9 +23,9 @@ std::string Outcome(const std::string& done, const absl::Status& status) {
 void RemovePins(const std::string& directory, const Names& wanted, std::vector<std::string>& done) {
   if (directory.empty()) return;
   for (const std::string& name : PinnedNames(directory)) {
-    if (wanted.contains(absl::StrCat(directory, "/", name))) continue;
-    done.push_back(
-        Outcome(absl::StrCat("detached the program pinned as ", name), RemovePin(directory, name)));
+    const std::string pin = absl::StrCat(directory, "/", name);
+    if (wanted.contains(pin)) continue;
+    done.push_back(Outcome(absl::StrCat("detached the program pinned as ", name), RemovePin(pin)));
   }
 }
 

@@ -90,16 +90,16 @@ std::vector<std::string> PinnedNames(const std::string& dir) {
   return names;
 }
 
-absl::Status RemovePin(const std::string& dir, std::string_view name) {
-  const std::string path = absl::StrCat(dir, "/", std::string(name));
-  auto link = XdpLink::OpenPinned(path);
+absl::Status RemovePin(const std::string& pin) {
+  auto link = XdpLink::OpenPinned(pin);
   if (link.ok()) link->RemoveWithPin();
-  unlink(CountersPin(path).c_str());
+  unlink(CountersPin(pin).c_str());
   // What is no link, or cannot be opened, can go all the same.
-  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (unlink(pin.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
   const int error = errno;
-  if (IsRefusal(error)) return NotAllowed(dir, absl::StrCat("removing the pin ", path), error);
-  return absl::InternalError(absl::StrCat("removing the pin ", path, ": ", std::strerror(error)));
+  const std::string attempted = absl::StrCat("removing the pin ", pin);
+  if (IsRefusal(error)) return NotAllowed(pin.substr(0, pin.rfind('/')), attempted, error);
+  return absl::InternalError(absl::StrCat(attempted, ": ", std::strerror(error)));
 }
 
 }  // namespace vmqd

@@ -22,9 +22,9 @@ absl::Status PreparePinDirectory(const std::string& dir);
 // there is no such directory.
 std::vector<std::string> PinnedNames(const std::string& dir);
 
-// Detaches the link pinned under `name` and removes the pin with what lies beside it. The program
-// is gone from the device when it returns. OK when there is no such pin.
-absl::Status RemovePin(const std::string& dir, std::string_view name);
+// Detaches the link pinned at `pin`, a path as PinPath makes it, and removes the pin with what lies
+// beside it. The program is gone from the device when it returns. OK when there is no such pin.
+absl::Status RemovePin(const std::string& pin);
 
 }  // namespace vmqd
 

@@ -201,11 +201,11 @@ TEST_F(TakeoverTest, AnOrphanIsRemovedWhole) {
   ASSERT_EQ(LiveAndCrash(), "");
   const uint32_t left = ProgramOn(uplink());
   ASSERT_NE(left, 0u);
-  ASSERT_OK(RemovePin(dir(), "uplink-eth0"));
+  ASSERT_OK(RemovePin(dir() + "/uplink-eth0"));
   EXPECT_EQ(ProgramOn(uplink()), 0u);
   EXPECT_TRUE(ProgramGoes(left));
   EXPECT_NE(access(Pin("uplink-eth0+counters").c_str(), F_OK), 0);
-  EXPECT_OK(RemovePin(dir(), "uplink-eth0"));
+  EXPECT_OK(RemovePin(dir() + "/uplink-eth0"));
 }
 
 }  // namespace

@@ -525,9 +525,10 @@ def test_disk_full(lab):
         lab.start(uplink="nic0")
         vm = lab.tap_vm("vm1", frames.vm_mac(1))
         fill_to_the_last_byte(lab, fill)
-        before = (sorted(lab.host.links()), lab.cli("port", "show", "vm1")["etag"],
-                  lab.cli("port", "show", "vm1").get("weight"),
-                  faults.descriptors(lab.daemon.pid))
+        now = lambda: (sorted(lab.host.links()), lab.cli("port", "show", "vm1")["etag"],
+                       lab.cli("port", "show", "vm1").get("weight"),
+                       faults.descriptors(lab.daemon.pid))
+        before = now()
         with Client(lab.daemon.address) as client:
             for method, fields in [
                     ("CreatePort", {"port_id": "vm2", "port": tap("vm2", 2)}),
@@ -540,10 +541,7 @@ def test_disk_full(lab):
                 assert "bytes are needed" in caught.value.sentence, caught.value
                 nic.send_flow(vm.mac, WIRE_MAC, hash(method) & 0xFFFF, 20)
                 assert vm.wait_flow(hash(method) & 0xFFFF, 20) == list(range(20))
-        after = (sorted(lab.host.links()), lab.cli("port", "show", "vm1")["etag"],
-                 lab.cli("port", "show", "vm1").get("weight"),
-                 faults.descriptors(lab.daemon.pid))
-        assert after == before
+        assert now() == before
         assert any("STATE_NOT_WRITTEN" == event["reason"] for event in
                    lab.cli("event", "list")["events"])
         free()
