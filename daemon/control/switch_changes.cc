@@ -1,5 +1,7 @@
 // Calls that change something: each is checked, done, made durable, and only then answered. A
 // change that cannot be made durable is undone.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "daemon/control/checks.h"
 #include "daemon/control/error.h"
@@ -22,19 +24,15 @@ absl::Status CheckEtag(const ChangeOptions& options, uint64_t revision, const st
 
 // --- who repeats a call gets its answer ---
 
-const Reply* Switch::Impl::ReplyTo(const ChangeOptions& options) const {
+absl::StatusOr<const Reply*> Switch::Impl::EarlierReply(const ChangeOptions& options) const {
   if (options.request_id.empty()) return nullptr;
   const std::deque<Reply>& replies = store_.state().replies;
   // From the back: who repeats a call does so soon.
-  for (auto reply = replies.rbegin(); reply != replies.rend(); ++reply) {
-    if (reply->request_id == options.request_id) return &*reply;
-  }
-  return nullptr;
-}
-
-absl::Status Switch::Impl::CheckRequestId(const ChangeOptions& options) const {
-  const Reply* reply = ReplyTo(options);
-  if (reply == nullptr || reply->fingerprint == options.fingerprint) return absl::OkStatus();
+  const auto reply = std::find_if(replies.rbegin(), replies.rend(), [&options](const Reply& made) {
+    return made.request_id == options.request_id;
+  });
+  if (reply == replies.rend()) return nullptr;
+  if (reply->fingerprint == options.fingerprint) return &*reply;
   return Refuse(absl::StatusCode::kInvalidArgument, "REQUEST_ID_REUSED", "request_id",
                 absl::StrCat("another call with request_id \"", options.request_id,
                              "\" has been made; take a new id for every change"));
@@ -88,10 +86,14 @@ absl::Status Switch::Impl::CommitReply(const Resource& resource, const ChangeOpt
 absl::StatusOr<UplinkStatus> Switch::Impl::AddUplink(const UplinkConfig& config,
                                                      const ChangeOptions& options) {
   MutexLock lock(mutex_);
-  if (absl::Status status = CheckRequestId(options); !status.ok()) return status;
-  if (const Reply* reply = ReplyTo(options)) {
-    return AnswerOfThen(std::get<DesiredUplink>(reply->resource));
-  }
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) return AnswerOfThen(std::get<DesiredUplink>((*reply)->resource));
+  return AddNewUplink(config, options);
+}
+
+absl::StatusOr<UplinkStatus> Switch::Impl::AddNewUplink(const UplinkConfig& config,
+                                                        const ChangeOptions& options) {
   if (absl::Status status = CheckNewUplink(*fabric_, config); !status.ok()) return status;
   if (options.validate_only) {
     UplinkStatus status;
@@ -117,52 +119,50 @@ absl::StatusOr<UplinkStatus> Switch::Impl::UpdateUplink(std::string_view id,
                                                         const UplinkPatch& patch,
                                                         const std::optional<UplinkConfig>& missing,
                                                         const ChangeOptions& options) {
-  {
-    MutexLock lock(mutex_);
-    if (absl::Status status = CheckRequestId(options); !status.ok()) return status;
-    if (const Reply* reply = ReplyTo(options)) {
-      return AnswerOfThen(std::get<DesiredUplink>(reply->resource));
-    }
-    const auto found = store_.state().uplinks.find(id);
-    if (found != store_.state().uplinks.end()) {
-      if (absl::Status status = CheckEtag(options, found->second.revision,
-                                          absl::StrCat("uplinks/", found->first), "uplink.etag");
-          !status.ok()) {
-        return status;
-      }
-      const UplinkConfig before = found->second.config;
-      UplinkConfig wanted = before;
-      if (patch.wake_mode) wanted.wake_mode = *patch.wake_mode;
-      const Fabric::Uplink& uplink = fabric_->uplinks().find(id)->second;
-      if (options.validate_only) {
-        UplinkStatus status = StatusOf(uplink);
-        status.config = wanted;
-        return status;
-      }
-      if (wanted == before) {  // nobody is told of what is no change
-        if (absl::Status status = CommitReply(found->second, options); !status.ok()) return status;
-        return StatusOf(uplink);
-      }
-      if (absl::Status status = fabric_->UpdateUplink(wanted); !status.ok()) return status;
-      const uint64_t revision = NextRevision();
-      absl::Status status =
-          Commit({.revision = revision, .put = DesiredUplink{wanted, revision}}, options);
-      if (!status.ok()) {
-        fabric_->UpdateUplink(before).IgnoreError();  // it had that a moment ago
-        return status;
-      }
-      Told(NameOf(uplink), "UPDATED");
-      return StatusOf(uplink);
-    }
+  MutexLock lock(mutex_);
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) return AnswerOfThen(std::get<DesiredUplink>((*reply)->resource));
+  const auto found = store_.state().uplinks.find(id);
+  if (found == store_.state().uplinks.end()) {
+    if (missing) return AddNewUplink(*missing, options);
+    return NoSuchUplink(id, "uplink.name");
   }
-  if (missing) return AddUplink(*missing, options);
-  return NoSuchUplink(id, "uplink.name");
+  if (absl::Status status = CheckEtag(options, found->second.revision,
+                                      absl::StrCat("uplinks/", found->first), "uplink.etag");
+      !status.ok()) {
+    return status;
+  }
+  const UplinkConfig before = found->second.config;
+  UplinkConfig wanted = before;
+  if (patch.wake_mode) wanted.wake_mode = *patch.wake_mode;
+  const Fabric::Uplink& uplink = fabric_->uplinks().find(id)->second;
+  if (options.validate_only) {
+    UplinkStatus status = StatusOf(uplink);
+    status.config = wanted;
+    return status;
+  }
+  if (wanted == before) {  // nobody is told of what is no change
+    if (absl::Status status = CommitReply(found->second, options); !status.ok()) return status;
+    return StatusOf(uplink);
+  }
+  if (absl::Status status = fabric_->UpdateUplink(wanted); !status.ok()) return status;
+  const uint64_t revision = NextRevision();
+  absl::Status status =
+      Commit({.revision = revision, .put = DesiredUplink{wanted, revision}}, options);
+  if (!status.ok()) {
+    fabric_->UpdateUplink(before).IgnoreError();  // it had that a moment ago
+    return status;
+  }
+  Told(NameOf(uplink), "UPDATED");
+  return StatusOf(uplink);
 }
 
 absl::Status Switch::Impl::DeleteUplink(std::string_view id, const ChangeOptions& options) {
   MutexLock lock(mutex_);
-  if (absl::Status status = CheckRequestId(options); !status.ok()) return status;
-  if (ReplyTo(options) != nullptr) return absl::OkStatus();
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) return absl::OkStatus();
   const auto found = store_.state().uplinks.find(id);
   if (found == store_.state().uplinks.end()) {
     if (!options.allow_missing) return NoSuchUplink(id, "name");
@@ -187,10 +187,14 @@ absl::Status Switch::Impl::DeleteUplink(std::string_view id, const ChangeOptions
 absl::StatusOr<PortStatus> Switch::Impl::AddPort(const PortConfig& asked,
                                                  const ChangeOptions& options) {
   MutexLock lock(mutex_);
-  if (absl::Status status = CheckRequestId(options); !status.ok()) return status;
-  if (const Reply* reply = ReplyTo(options)) {
-    return AnswerOfThen(std::get<DesiredPort>(reply->resource));
-  }
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) return AnswerOfThen(std::get<DesiredPort>((*reply)->resource));
+  return AddNewPort(asked, options);
+}
+
+absl::StatusOr<PortStatus> Switch::Impl::AddNewPort(const PortConfig& asked,
+                                                    const ChangeOptions& options) {
   const absl::StatusOr<PortConfig> config = WithUplink(*fabric_, asked);
   if (!config.ok()) return config.status();
   if (absl::Status status = CheckNewPort(*fabric_, *config); !status.ok()) return status;
@@ -223,55 +227,53 @@ absl::StatusOr<PortStatus> Switch::Impl::AddPort(const PortConfig& asked,
 absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const PortPatch& patch,
                                                     const std::optional<PortConfig>& missing,
                                                     const ChangeOptions& options) {
-  {
-    MutexLock lock(mutex_);
-    if (absl::Status status = CheckRequestId(options); !status.ok()) return status;
-    if (const Reply* reply = ReplyTo(options)) {
-      return AnswerOfThen(std::get<DesiredPort>(reply->resource));
-    }
-    const auto found = store_.state().ports.find(id);
-    if (found != store_.state().ports.end()) {
-      if (absl::Status status = CheckEtag(options, found->second.revision,
-                                          absl::StrCat("ports/", found->first), "port.etag");
-          !status.ok()) {
-        return status;
-      }
-      const PortConfig before = found->second.config;
-      const PortConfig wanted = Patched(before, patch);
-      if (absl::Status status = CheckChangedPort(*fabric_, wanted); !status.ok()) return status;
-      const Fabric::Port& port = fabric_->ports().find(id)->second;
-      if (options.validate_only) {
-        PortStatus status = StatusOf(port);
-        status.config = wanted;
-        status.macs = wanted.macs;
-        return status;
-      }
-      if (wanted == before) {
-        if (absl::Status status = CommitReply(found->second, options); !status.ok()) return status;
-        return StatusOf(port);
-      }
-      if (absl::Status status = fabric_->UpdatePort(wanted); !status.ok()) {
-        return AtField(status, "DEVICE", "port");
-      }
-      const uint64_t revision = NextRevision();
-      absl::Status status =
-          Commit({.revision = revision, .put = DesiredPort{wanted, revision}}, options);
-      if (!status.ok()) {
-        fabric_->UpdatePort(before).IgnoreError();  // it had that a moment ago
-        return status;
-      }
-      Told(NameOf(port), "UPDATED");
-      return StatusOf(port);
-    }
+  MutexLock lock(mutex_);
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) return AnswerOfThen(std::get<DesiredPort>((*reply)->resource));
+  const auto found = store_.state().ports.find(id);
+  if (found == store_.state().ports.end()) {
+    if (missing) return AddNewPort(*missing, options);
+    return NoSuchPort(id, "port.name");
   }
-  if (missing) return AddPort(*missing, options);
-  return NoSuchPort(id, "port.name");
+  if (absl::Status status = CheckEtag(options, found->second.revision,
+                                      absl::StrCat("ports/", found->first), "port.etag");
+      !status.ok()) {
+    return status;
+  }
+  const PortConfig before = found->second.config;
+  const PortConfig wanted = Patched(before, patch);
+  if (absl::Status status = CheckChangedPort(*fabric_, wanted); !status.ok()) return status;
+  const Fabric::Port& port = fabric_->ports().find(id)->second;
+  if (options.validate_only) {
+    PortStatus status = StatusOf(port);
+    status.config = wanted;
+    status.macs = wanted.macs;
+    return status;
+  }
+  if (wanted == before) {
+    if (absl::Status status = CommitReply(found->second, options); !status.ok()) return status;
+    return StatusOf(port);
+  }
+  if (absl::Status status = fabric_->UpdatePort(wanted); !status.ok()) {
+    return AtField(status, "DEVICE", "port");
+  }
+  const uint64_t revision = NextRevision();
+  absl::Status status =
+      Commit({.revision = revision, .put = DesiredPort{wanted, revision}}, options);
+  if (!status.ok()) {
+    fabric_->UpdatePort(before).IgnoreError();  // it had that a moment ago
+    return status;
+  }
+  Told(NameOf(port), "UPDATED");
+  return StatusOf(port);
 }
 
 absl::Status Switch::Impl::DeletePort(std::string_view id, const ChangeOptions& options) {
   MutexLock lock(mutex_);
-  if (absl::Status status = CheckRequestId(options); !status.ok()) return status;
-  if (ReplyTo(options) != nullptr) return absl::OkStatus();
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) return absl::OkStatus();
   const auto found = store_.state().ports.find(id);
   if (found == store_.state().ports.end()) {
     if (!options.allow_missing) return NoSuchPort(id, "name");

@@ -90,8 +90,13 @@ class Switch::Impl final : public FabricObserver {
   void WriteBegin(StateChange begin) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Restore() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveUnwanted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  const Reply* ReplyTo(const ChangeOptions& options) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CheckRequestId(const ChangeOptions& options) const
+  // Null when the call is a new one; refuses the request_id of another.
+  absl::StatusOr<const Reply*> EarlierReply(const ChangeOptions& options) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<UplinkStatus> AddNewUplink(const UplinkConfig& config,
+                                            const ChangeOptions& options)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<PortStatus> AddNewPort(const PortConfig& asked, const ChangeOptions& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   UplinkStatus AnswerOfThen(const DesiredUplink& then) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   PortStatus AnswerOfThen(const DesiredPort& then) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
