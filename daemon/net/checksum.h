@@ -8,11 +8,34 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 
 namespace vmqd {
 
-// The ones' complement sum of `length` bytes added to `sum`, not folded (RFC 1071).
+// The ones' complement sum of `length` bytes added to `sum`, not folded (RFC 1071). An odd last
+// byte counts as the high one of a pair: only the last piece of a sum made of several may be odd.
 uint64_t ChecksumAdd(const uint8_t* data, size_t length, uint64_t sum);
+// The implementations behind ChecksumAdd that this processor can run, for tests and benchmarks to
+// compare; the first is portable, the last is the one in use for long data.
+struct ChecksumWay {
+  const char* name;
+  uint64_t (*add)(const uint8_t* data, size_t length, uint64_t sum);
+};
+std::span<const ChecksumWay> ChecksumWays();
+
+// The checksum of bytes that lie in several places, of any lengths.
+class ChecksumSum {
+ public:
+  void Add(const uint8_t* data, size_t length);
+  // Stores the checksum, as CompleteChecksumAt does.
+  void StoreAt(uint8_t* field) const;
+
+ private:
+  uint64_t sum_ = 0;
+  bool odd_ = false;  // an odd number of bytes so far: what follows is the low half of a pair
+};
+
 // Folds to 16 bits, in network byte order as a number (first byte high).
 uint16_t ChecksumFold(uint64_t sum);
 
@@ -23,6 +46,16 @@ uint16_t ChecksumFold(uint64_t sum);
 // 802.1Q tag is skipped. Any bytes are safe: nothing outside [frame, frame + length) is read or
 // written. Returns whether the frame was changed or rewritten.
 bool FinishPartialChecksum(uint8_t* frame, size_t length);
+
+// Where FinishPartialChecksum would complete a checksum, in a frame of `length` bytes of which the
+// first `head` lie at `frame`. The bytes covered are those from `start` to the frame's end: nothing
+// where the headers name fewer.
+struct PartialChecksum {
+  uint16_t start = 0;
+  uint16_t offset = 0;  // from there
+};
+std::optional<PartialChecksum> FindPartialChecksum(const uint8_t* frame, size_t head,
+                                                   size_t length);
 
 // Completes the checksum that covers [start, length) and is stored at start + offset
 // (virtio_net_hdr csum_start, csum_offset). False, and nothing changed, when that does not lie

@@ -10,6 +10,8 @@ namespace vmqd {
 
 inline constexpr uint32_t kEthHeaderLen = 14;
 inline constexpr uint32_t kVlanTagLen = 4;
+inline constexpr uint16_t kEtherTypeIpv4 = 0x0800;
+inline constexpr uint16_t kEtherTypeIpv6 = 0x86dd;
 inline constexpr uint16_t kEtherTypeVlan = 0x8100;         // IEEE 802.1Q
 inline constexpr uint16_t kEtherTypeServiceVlan = 0x88a8;  // IEEE 802.1ad
 inline constexpr uint16_t kVlanIdMask = 0x0fff;

@@ -1,8 +1,11 @@
 // The header walk behind checksum.cc and segmentation.cc, on the path of every frame that a netdev
 // port receives. Any thread.
 //
-// Must stay true: an offset is compared with the length before the byte at it is read.
+// Must stay true: an offset is compared with the head's length before the byte at it is read, and
+// with the frame's before it is believed.
 #include "daemon/net/ip_transport.h"
+
+#include <algorithm>
 
 #include "daemon/net/checksum.h"
 #include "daemon/net/ethernet.h"
@@ -10,9 +13,6 @@
 namespace vmqd {
 namespace {
 
-constexpr uint16_t kEtherTypeIpv4 = 0x0800;
-constexpr uint16_t kEtherTypeIpv6 = 0x86dd;
-constexpr uint32_t kIpv4HeaderLen = 20;         // without options
 constexpr uint16_t kIpv4FragmentMask = 0x3fff;  // more fragments, or an offset
 
 // IPv6 extension headers (RFC 8200, 4).
@@ -27,27 +27,35 @@ constexpr uint8_t kRoutingHome = 2;
 constexpr uint8_t kRoutingSegments = 4;
 constexpr uint32_t kIpv6AddressLen = 16;
 
-bool HasRoomForTransport(const IpTransport& at) {
-  const uint32_t room = at.end - at.transport;
+// A frame's bytes that can be read, and how long it is in all.
+struct View {
+  const uint8_t* data;
+  size_t head;
+  size_t length;
+};
+
+bool HasRoomForTransport(const IpTransport& at, const View& frame) {
+  const size_t end = std::min<size_t>(at.end, frame.head);
+  if (end < at.transport) return false;
+  const size_t room = end - at.transport;
   return (at.protocol == kIpProtocolTcp && room >= kTcpHeaderLen) ||
          (at.protocol == kIpProtocolUdp && room >= kUdpHeaderLen);
 }
 
-std::optional<IpTransport> FindInIpv4(const uint8_t* frame, size_t length, uint32_t network) {
-  if (length - network < kIpv4HeaderLen) return std::nullopt;
-  const uint8_t* ip = frame + network;
+std::optional<IpTransport> FindInIpv4(const View& frame, uint32_t network) {
+  if (frame.head - network < kIpv4HeaderLen) return std::nullopt;
+  const uint8_t* ip = frame.data + network;
   const uint32_t header = (ip[0] & 0x0fu) * 4;
   const uint32_t total = LoadBe16(ip + 2);
-  if (ip[0] >> 4 != 4 || header < kIpv4HeaderLen || total < header || total > length - network) {
-    return std::nullopt;
-  }
+  if (ip[0] >> 4 != 4 || header < kIpv4HeaderLen || total < header) return std::nullopt;
+  if (total > frame.length - network) return std::nullopt;
   if (LoadBe16(ip + 6) & kIpv4FragmentMask) return std::nullopt;
   IpTransport at{.network = network,
                  .transport = network + header,
                  .end = network + total,
                  .destination = network + 16,
                  .protocol = ip[9]};
-  if (!HasRoomForTransport(at)) return std::nullopt;
+  if (!HasRoomForTransport(at, frame)) return std::nullopt;
   return at;
 }
 
@@ -63,43 +71,49 @@ void FollowRouting(const uint8_t* frame, uint32_t header, uint32_t size, IpTrans
   }
 }
 
-std::optional<IpTransport> FindInIpv6(const uint8_t* frame, size_t length, uint32_t network) {
-  if (length - network < kIpv6HeaderLen || frame[network] >> 4 != 6) return std::nullopt;
-  const uint32_t payload = LoadBe16(frame + network + 4);
-  if (payload > length - network - kIpv6HeaderLen) return std::nullopt;
+std::optional<IpTransport> FindInIpv6(const View& frame, uint32_t network) {
+  if (frame.head - network < kIpv6HeaderLen) return std::nullopt;
+  const uint8_t* ip = frame.data + network;
+  const uint32_t payload = LoadBe16(ip + 4);
+  if (ip[0] >> 4 != 6 || payload > frame.length - network - kIpv6HeaderLen) return std::nullopt;
   IpTransport at{.network = network,
                  .transport = network + kIpv6HeaderLen,
                  .end = network + kIpv6HeaderLen + payload,
                  .destination = network + 24,
-                 .protocol = frame[network + 6],
+                 .protocol = ip[6],
                  .ipv6 = true};
   while (at.protocol == kHopByHop || at.protocol == kRouting ||
          at.protocol == kDestinationOptions) {
     const uint32_t header = at.transport;
-    if (at.end - header < kExtensionUnit) return std::nullopt;
-    const uint32_t size = (frame[header + 1] + 1u) * kExtensionUnit;
-    if (size > at.end - header) return std::nullopt;
-    if (at.protocol == kRouting) FollowRouting(frame, header, size, at);
-    at.protocol = frame[header];
+    const auto end = static_cast<uint32_t>(std::min<size_t>(at.end, frame.head));
+    if (end - header < kExtensionUnit) return std::nullopt;
+    const uint32_t size = (frame.data[header + 1] + 1u) * kExtensionUnit;
+    if (size > end - header) return std::nullopt;
+    if (at.protocol == kRouting) FollowRouting(frame.data, header, size, at);
+    at.protocol = frame.data[header];
     at.transport = header + size;
   }
-  if (!HasRoomForTransport(at)) return std::nullopt;
+  if (!HasRoomForTransport(at, frame)) return std::nullopt;
   return at;
 }
 
 }  // namespace
 
 std::optional<IpTransport> FindIpTransport(const uint8_t* frame, size_t length) {
-  if (length < kEthHeaderLen) return std::nullopt;
+  return FindIpTransport(frame, length, length);
+}
+
+std::optional<IpTransport> FindIpTransport(const uint8_t* frame, size_t head, size_t length) {
+  if (head < kEthHeaderLen) return std::nullopt;
   uint32_t network = kEthHeaderLen;
   uint16_t type = EtherTypeOf(frame);
   if (type == kEtherTypeVlan) {
-    if (length < kEthHeaderLen + kVlanTagLen) return std::nullopt;
+    if (head < kEthHeaderLen + kVlanTagLen) return std::nullopt;
     network += kVlanTagLen;
     type = LoadBe16(frame + network - 2);
   }
-  if (type == kEtherTypeIpv4) return FindInIpv4(frame, length, network);
-  if (type == kEtherTypeIpv6) return FindInIpv6(frame, length, network);
+  if (type == kEtherTypeIpv4) return FindInIpv4({frame, head, length}, network);
+  if (type == kEtherTypeIpv6) return FindInIpv6({frame, head, length}, network);
   return std::nullopt;
 }
 

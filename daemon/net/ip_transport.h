@@ -15,6 +15,9 @@ inline constexpr uint8_t kIpProtocolTcp = 6;
 inline constexpr uint8_t kIpProtocolUdp = 17;
 inline constexpr uint32_t kTcpHeaderLen = 20;  // without options
 inline constexpr uint32_t kUdpHeaderLen = 8;
+inline constexpr uint32_t kTcpChecksumOffset = 16;
+inline constexpr uint32_t kUdpChecksumOffset = 6;
+inline constexpr uint32_t kIpv4HeaderLen = 20;  // without options
 inline constexpr uint32_t kIpv6HeaderLen = 40;
 
 struct IpTransport {
@@ -30,6 +33,9 @@ struct IpTransport {
 // the fixed part of the transport header lies before `end`. nullopt for everything else: not IP, a
 // fragment, another protocol, an unknown extension header, lengths beyond the frame.
 std::optional<IpTransport> FindIpTransport(const uint8_t* frame, size_t length);
+// The same of a frame of which only the first `head` <= `length` bytes lie at `frame`: the fixed
+// part of the transport header is among them.
+std::optional<IpTransport> FindIpTransport(const uint8_t* frame, size_t head, size_t length);
 
 // The sum of the pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1) of a transport packet of `length`
 // bytes, not folded.

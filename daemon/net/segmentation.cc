@@ -2,7 +2,7 @@
 // guest left to its device. Any thread.
 //
 // Must stay true: Plan is the only place that believes nothing; Write relies on
-// headers_ <= frame_.size() and on every offset that Plan found.
+// headers_ <= head.size(), headers_ <= end_ <= length, and on every offset that Plan found.
 #include "daemon/net/segmentation.h"
 
 #include <endian.h>
@@ -17,6 +17,7 @@
 namespace vmqd {
 namespace {
 
+constexpr uint32_t kGsoByFragments = 0xffff;  // Linux, GSO_BY_FRAGS
 constexpr uint8_t kTcpFin = 0x01;
 constexpr uint8_t kTcpPush = 0x08;
 constexpr uint8_t kTcpCwr = 0x80;
@@ -28,17 +29,9 @@ void StoreBe32(uint8_t* at, uint32_t value) {
 }
 
 bool TypeMatches(uint8_t gso_type, const IpTransport& at) {
-  const bool tcp = at.protocol == kIpProtocolTcp;
-  switch (gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
-    case VIRTIO_NET_HDR_GSO_TCPV4:
-      return tcp && !at.ipv6;
-    case VIRTIO_NET_HDR_GSO_TCPV6:
-      return tcp && at.ipv6;
-    case VIRTIO_NET_HDR_GSO_UDP_L4:
-      return !tcp;
-    default:
-      return false;
-  }
+  if (at.protocol == kIpProtocolUdp) return gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
+  const uint8_t type = at.ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+  return (gso_type & ~VIRTIO_NET_HDR_GSO_ECN) == type;
 }
 
 // Length of the TCP or UDP header, 0 when it contradicts what IP carries.
@@ -48,6 +41,21 @@ uint32_t TransportHeaderLength(const uint8_t* frame, const IpTransport& at) {
   if (at.protocol == kIpProtocolUdp) return LoadBe16(header + 4) == carried ? kUdpHeaderLen : 0;
   const uint32_t length = (header[12] >> 4) * 4u;
   return length >= kTcpHeaderLen && length <= carried ? length : 0;
+}
+
+// The sender may leave the checksum to us or give a whole one, which is of no use once the frame is
+// cut; but Linux takes a large datagram with a partial checksum only.
+bool ChecksumMatches(const virtio_net_hdr& header, const IpTransport& at) {
+  const bool udp = at.protocol == kIpProtocolUdp;
+  if (!(header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)) return !udp;
+  return le16toh(header.csum_start) == at.transport &&
+         le16toh(header.csum_offset) == (udp ? kUdpChecksumOffset : kTcpChecksumOffset);
+}
+
+bool SizeMatches(uint32_t gso_size, uint32_t payload, const IpTransport& at) {
+  if (gso_size == kGsoByFragments) return false;
+  if (at.protocol == kIpProtocolTcp) return gso_size >= Segmentation::kMinTcpSize;
+  return gso_size > 0 && payload <= gso_size * Segmentation::kMaxDatagrams;
 }
 
 void WriteIpv4Header(uint8_t* ip, uint32_t packet_length, uint32_t index) {
@@ -60,21 +68,26 @@ void WriteIpv4Header(uint8_t* ip, uint32_t packet_length, uint32_t index) {
 
 }  // namespace
 
-std::optional<Segmentation> Segmentation::Plan(std::span<const uint8_t> frame,
+std::optional<Segmentation> Segmentation::Plan(std::span<const uint8_t> head, uint32_t length,
                                                const virtio_net_hdr& header) {
+  const std::optional<IpTransport> at = FindIpTransport(head.data(), head.size(), length);
+  if (!at || !TypeMatches(header.gso_type, *at) || !ChecksumMatches(header, *at)) {
+    return std::nullopt;
+  }
+  const uint32_t transport_header = TransportHeaderLength(head.data(), *at);
+  const uint32_t headers = at->transport + transport_header;
+  if (transport_header == 0 || headers > head.size()) return std::nullopt;
+  const uint32_t payload = at->end - headers;
   const uint32_t gso_size = le16toh(header.gso_size);
-  const std::optional<IpTransport> at = FindIpTransport(frame.data(), frame.size());
-  if (!at || gso_size == 0 || !TypeMatches(header.gso_type, *at)) return std::nullopt;
-  const uint32_t transport_header = TransportHeaderLength(frame.data(), *at);
-  if (transport_header == 0) return std::nullopt;
+  if (!SizeMatches(gso_size, payload, *at)) return std::nullopt;
 
   Segmentation plan;
-  plan.frame_ = frame.first(at->end);
+  plan.head_ = head.data();
+  plan.end_ = at->end;
   plan.network_ = at->network;
   plan.transport_ = at->transport;
   plan.destination_ = at->destination;
-  plan.headers_ = at->transport + transport_header;
-  const uint32_t payload = at->end - plan.headers_;
+  plan.headers_ = headers;
   plan.gso_size_ = std::min(gso_size, payload);
   plan.count_ = payload == 0 ? 1 : (payload + gso_size - 1) / gso_size;
   plan.ipv6_ = at->ipv6;
@@ -82,14 +95,25 @@ std::optional<Segmentation> Segmentation::Plan(std::span<const uint8_t> frame,
   return plan;
 }
 
-uint32_t Segmentation::Write(uint32_t index, uint8_t* out) const {
-  const uint32_t offset = index * gso_size_;
-  const uint32_t payload =
-      std::min(gso_size_, static_cast<uint32_t>(frame_.size()) - headers_ - offset);
-  const uint32_t length = headers_ + payload;
-  std::memcpy(out, frame_.data(), headers_);
-  std::memcpy(out + headers_, frame_.data() + headers_ + offset, payload);
+uint32_t Segmentation::PayloadOf(uint32_t index) const {
+  return std::min(gso_size_, end_ - headers_ - index * gso_size_);
+}
 
+uint32_t Segmentation::Write(uint32_t index, FrameReader& reader, uint8_t* out) const {
+  if (index == 0) reader.Skip(headers_);
+  reader.Read(PayloadOf(index), out + headers_);
+  return Finish(index, out);
+}
+
+uint32_t Segmentation::Write(uint32_t index, uint8_t* out) const {
+  std::memcpy(out + headers_, head_ + headers_ + index * gso_size_, PayloadOf(index));
+  return Finish(index, out);
+}
+
+// Everything but the payload, which lies in `out` already.
+uint32_t Segmentation::Finish(uint32_t index, uint8_t* out) const {
+  const uint32_t length = headers_ + PayloadOf(index);
+  std::memcpy(out, head_, headers_);
   uint8_t* ip = out + network_;
   if (ipv6_) {
     StoreBe16(ip + 4, static_cast<uint16_t>(length - network_ - kIpv6HeaderLen));
@@ -119,7 +143,7 @@ void Segmentation::WriteTransportChecksum(uint8_t* out, uint32_t length) const {
                        .protocol = tcp_ ? kIpProtocolTcp : kIpProtocolUdp,
                        .ipv6 = ipv6_};
   const uint32_t covered = length - transport_;
-  uint8_t* field = out + transport_ + (tcp_ ? 16 : 6);
+  uint8_t* field = out + transport_ + (tcp_ ? kTcpChecksumOffset : kUdpChecksumOffset);
   StoreBe16(field, 0);
   const uint64_t sum = ChecksumAdd(out + transport_, covered, PseudoHeaderSum(out, at, covered));
   uint16_t checksum = static_cast<uint16_t>(~ChecksumFold(sum));

@@ -14,6 +14,12 @@
 #include <linux/virtio_net.h>
 #undef class
 
+// UDP segmentation offload, VIRTIO 1.3, 5.1.3.
+#ifndef VIRTIO_NET_F_HOST_USO
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#endif
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5  // VIRTIO 1.3, 5.1.6
 #endif

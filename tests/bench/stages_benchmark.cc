@@ -10,6 +10,7 @@
 #include "daemon/datapath/police.h"
 #include "daemon/datapath/topology.h"
 #include "daemon/net/checksum.h"
+#include "daemon/net/coalesce.h"
 #include "daemon/net/segmentation.h"
 #include "tests/support/frame_builder.h"
 
@@ -34,7 +35,21 @@ void BM_ChecksumAdd(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(ChecksumAdd(data.data(), data.size(), 0));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * state.range(0));
 }
-BENCHMARK(BM_ChecksumAdd)->Arg(20)->Arg(512)->Arg(1460);
+BENCHMARK(BM_ChecksumAdd)->Arg(20)->Arg(64)->Arg(512)->Arg(1514)->Arg(9000)->Arg(65535);
+
+// One way of summing, whatever ChecksumAdd would choose; see daemon/net/checksum_add.cc.
+void BM_ChecksumWay(benchmark::State& state) {
+  const auto ways = ChecksumWays();
+  const auto way = static_cast<size_t>(state.range(0));
+  if (way >= ways.size()) return state.SkipWithError("this processor cannot");
+  state.SetLabel(ways[way].name);
+  const Bytes data = Pattern(static_cast<size_t>(state.range(1)));
+  for (auto _ : state) benchmark::DoNotOptimize(ways[way].add(data.data(), data.size(), 0));
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * state.range(1));
+}
+BENCHMARK(BM_ChecksumWay)
+    ->ArgNames({"way", "bytes"})
+    ->ArgsProduct({{0, 1}, {64, 256, 512, 1514, 9000, 65535}});
 
 // The field is put back each time, so that there is always a checksum to finish.
 void BM_FinishPartialChecksum(benchmark::State& state) {
@@ -90,11 +105,14 @@ void BM_Segmentation(benchmark::State& state) {
   spec.ipv6 = state.range(0) != 0;
   spec.checksum = Checksum::kPartial;
   spec.payload = Pattern(40 * 1400);
-  const Bytes frame = Build(spec).bytes;
+  const testing::BuiltFrame built = Build(spec);
+  const Bytes& frame = built.bytes;
   virtio_net_hdr header{};
   header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
   header.gso_type = spec.ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
   header.gso_size = htole16(1400);
+  header.csum_start = htole16(static_cast<uint16_t>(built.transport));
+  header.csum_offset = htole16(static_cast<uint16_t>(built.field - built.transport));
   Bytes out(2048);
   uint32_t count = 0;
   for (auto _ : state) {
@@ -106,6 +124,36 @@ void BM_Segmentation(benchmark::State& state) {
   PerFrame(state, count);
 }
 BENCHMARK(BM_Segmentation)->ArgName("ipv6")->Arg(0)->Arg(1);
+
+// A burst of one TCP stream, put together. The first frame's headers are put back each time.
+void BM_Coalescing(benchmark::State& state) {
+  FrameSpec spec;
+  spec.payload = Pattern(1448);
+  spec.tcp_options = Bytes(12, 1);
+  std::vector<Bytes> frames;
+  std::vector<Coalescing::Arrival> burst;
+  const auto step = static_cast<uint32_t>(state.range(0));  // 0: each stays alone
+  for (uint32_t i = 0; i < 32; ++i) {
+    frames.push_back(Build(spec).bytes);
+    spec.tcp_sequence += 1448 * step;
+    ++spec.ip_id;
+  }
+  for (Bytes& frame : frames) {
+    burst.push_back({.data = frame.data(), .length = static_cast<uint32_t>(frame.size())});
+  }
+  const Bytes first(frames[0].begin(), frames[0].begin() + 66);
+  auto coalescing = std::make_unique<Coalescing>();
+  for (auto _ : state) {
+    coalescing->Run(burst, {.tso4 = true});
+    benchmark::DoNotOptimize(coalescing->groups().data());
+    std::memcpy(frames[0].data(), first.data(), first.size());
+  }
+  if (coalescing->groups().size() != (step == 1 ? 1 : 32)) {
+    return state.SkipWithError("the groups are others than expected");
+  }
+  PerFrame(state, 32);
+}
+BENCHMARK(BM_Coalescing)->ArgName("merged")->Arg(0)->Arg(1);
 
 void BM_TopologyLookUp(benchmark::State& state) {
   Topology topology;

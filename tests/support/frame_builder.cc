@@ -33,25 +33,25 @@ void PutEthernet(Bytes& out, const MacAddress& destination, const MacAddress& so
 
 void PutIpv4(Bytes& out, const FrameSpec& spec) {
   out.push_back(static_cast<uint8_t>(0x40 | (5 + spec.ipv4_options.size() / 4)));
-  out.push_back(0);
+  out.push_back(spec.traffic_class);
   Put16(out, 0);  // total length, set later
   Put16(out, spec.ip_id);
   Put16(out, spec.ipv4_fragment);
-  out.push_back(64);
+  out.push_back(spec.hop_limit);
   out.push_back(ProtocolOf(spec));
   Put16(out, 0);  // checksum, set later
-  Put32(out, 0x0a000002);
+  Put32(out, 0x0a000000u | spec.host);
   Put32(out, 0x0a000001);
   PutAll(out, spec.ipv4_options);
 }
 
 void PutIpv6(Bytes& out, const FrameSpec& spec) {
   const auto& chain = spec.extensions;
-  Put32(out, 0x60012345);
+  Put32(out, 0x60012345u | uint32_t{spec.traffic_class} << 20);
   Put16(out, 0);  // payload length, set later
   out.push_back(chain.empty() ? ProtocolOf(spec) : chain.front().type);
-  out.push_back(64);
-  for (uint8_t host : {2, 1}) {
+  out.push_back(spec.hop_limit);
+  for (uint8_t host : {spec.host, uint8_t{1}}) {
     PutAll(out, {0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host});
   }
   for (size_t i = 0; i < chain.size(); ++i) {
@@ -62,7 +62,7 @@ void PutIpv6(Bytes& out, const FrameSpec& spec) {
 }
 
 void PutTransport(Bytes& out, const FrameSpec& spec) {
-  Put16(out, 40000);
+  Put16(out, spec.source_port);
   Put16(out, 80);
   if (spec.udp) {
     Put16(out, static_cast<uint32_t>(8 + spec.payload.size()));
@@ -70,11 +70,12 @@ void PutTransport(Bytes& out, const FrameSpec& spec) {
     return;
   }
   Put32(out, spec.tcp_sequence);
-  Put32(out, 0x0a0b0c0d);
+  Put32(out, spec.tcp_acknowledged);
   out.push_back(static_cast<uint8_t>((5 + spec.tcp_options.size() / 4) << 4));
   out.push_back(spec.tcp_flags);
-  Put16(out, 0x7210);
-  Put32(out, 0);  // checksum, urgent pointer
+  Put16(out, spec.tcp_window);
+  Put16(out, 0);  // checksum, set later
+  Put16(out, spec.tcp_urgent);
   PutAll(out, spec.tcp_options);
 }
 

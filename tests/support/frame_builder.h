@@ -35,12 +35,19 @@ struct FrameSpec {
   bool udp = false;
   Checksum checksum = Checksum::kComplete;
   uint16_t ip_id = 0x1234;
+  uint8_t traffic_class = 0;        // IPv4's TOS
+  uint8_t hop_limit = 64;           // IPv4's TTL
+  uint8_t host = 2;                 // last byte of the source address
   uint16_t ipv4_fragment = 0x4000;  // flags and offset; don't fragment
   Bytes ipv4_options;               // a multiple of 4
   std::vector<ExtensionHeader> extensions;
   Bytes final_destination;  // IPv6: what a routing header makes the pseudo-header name
+  uint16_t source_port = 40000;
   uint32_t tcp_sequence = 0x01020304;
+  uint32_t tcp_acknowledged = 0x0a0b0c0d;
   uint8_t tcp_flags = 0x10;
+  uint16_t tcp_window = 0x7210;
+  uint16_t tcp_urgent = 0;
   Bytes tcp_options;  // a multiple of 4
   Bytes payload;
   size_t padding = 0;  // bytes of 0xa5 behind the IP packet

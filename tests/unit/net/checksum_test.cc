@@ -81,15 +81,51 @@ BuiltFrame BuildWith(FrameSpec spec, Checksum checksum) {
   return Build(spec);
 }
 
-TEST(ChecksumAddTest, AgreesWithThePlainWayAtEveryLengthAndAlignment) {
+Bytes RandomBytes(size_t length) {
   std::mt19937 random(1);
-  Bytes data(600);
+  Bytes data(length);
   for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
-  for (size_t length = 0; length < 300; ++length) {
-    for (size_t from = 0; from < 9; ++from) {
-      ASSERT_EQ(ChecksumFold(ChecksumAdd(data.data() + from, length, 0)),
-                ReferenceSum(data.data() + from, length))
-          << length << " bytes from " << from;
+  return data;
+}
+
+// ChecksumAdd itself, and everything it may choose from.
+std::vector<ChecksumWay> EveryWay() {
+  std::vector<ChecksumWay> ways(ChecksumWays().begin(), ChecksumWays().end());
+  ways.push_back({"chosen", ChecksumAdd});
+  return ways;
+}
+
+TEST(ChecksumAddTest, AgreesWithThePlainWayAtEveryLengthAndAlignment) {
+  const Bytes data = RandomBytes(400);
+  for (const ChecksumWay& way : EveryWay()) {
+    for (size_t length = 0; length <= 300; ++length) {
+      for (size_t from = 0; from < 33; ++from) {
+        const Bytes exact(data.begin() + static_cast<long>(from),
+                          data.begin() + static_cast<long>(from + length));
+        const uint16_t expected = ReferenceSum(exact.data(), length);
+        ASSERT_EQ(ChecksumFold(way.add(exact.data(), length, 0)), expected);
+        ASSERT_EQ(ChecksumFold(way.add(data.data() + from, length, 0)), expected)
+            << way.name << ": " << length << " bytes from " << from;
+      }
+    }
+  }
+}
+
+TEST(ChecksumAddTest, AgreesWithThePlainWayOnLongData) {
+  const Bytes random = RandomBytes(300000);
+  const Bytes ones(300000, 0xff);
+  for (const ChecksumWay& way : EveryWay()) {
+    for (const Bytes& data : {random, ones}) {
+      for (size_t length : {512, 1514, 8999, 9000, 65535, 65536, 262143, 299990}) {
+        for (size_t from : {0, 1, 7}) {
+          for (uint64_t sum : {uint64_t{0}, uint64_t{0xfffe}, ~uint64_t{0}, ~uint64_t{0} - 1}) {
+            const auto start = static_cast<uint32_t>(ChecksumFold(sum));
+            ASSERT_EQ(ChecksumFold(way.add(data.data() + from, length, sum)),
+                      ReferenceSum(data.data() + from, length, start))
+                << way.name << ": " << length << " bytes from " << from << " added to " << sum;
+          }
+        }
+      }
     }
   }
 }

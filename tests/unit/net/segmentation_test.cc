@@ -25,11 +25,13 @@ using testing::Pattern;
 
 constexpr uint8_t kFin = 0x01, kPush = 0x08, kAck = 0x10, kCwr = 0x80;
 
-virtio_net_hdr Header(uint8_t gso_type, uint16_t gso_size) {
+virtio_net_hdr Header(const BuiltFrame& frame, uint8_t gso_type, uint16_t gso_size) {
   virtio_net_hdr header{};
   header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
   header.gso_type = gso_type;
   header.gso_size = htole16(gso_size);
+  header.csum_start = htole16(static_cast<uint16_t>(frame.transport));
+  header.csum_offset = htole16(static_cast<uint16_t>(frame.field - frame.transport));
   return header;
 }
 
@@ -115,7 +117,7 @@ TEST(SegmentationTest, SegmentsAreThoseOfASenderWithoutOffload) {
     size_t payload;
     uint16_t gso_size;
   } sizes[] = {{0, 1448},    {1, 1448},     {1447, 1448}, {1448, 1448}, {1449, 1448}, {4344, 1448},
-               {5000, 1001}, {64000, 1460}, {300, 1},     {300, 65535}, {9, 8}};
+               {5000, 1001}, {64000, 1460}, {300, 8},     {300, 65534}, {9, 8}};
   for (const Shape& shape : Shapes()) {
     for (const auto& size : sizes) {
       SCOPED_TRACE(shape.name + ": " + std::to_string(size.payload) + " by " +
@@ -123,8 +125,9 @@ TEST(SegmentationTest, SegmentsAreThoseOfASenderWithoutOffload) {
       FrameSpec spec = shape.spec;
       spec.payload = Pattern(size.payload, 5);
       spec.checksum = Checksum::kPartial;
-      const Bytes frame = Build(spec).bytes;
-      const auto plan = Segmentation::Plan(frame, Header(GsoTypeOf(spec), size.gso_size));
+      const BuiltFrame frame = Build(spec);
+      const auto plan =
+          Segmentation::Plan(frame.bytes, Header(frame, GsoTypeOf(spec), size.gso_size));
       ASSERT_TRUE(plan.has_value());
       spec.padding = 0;
       const std::vector<Bytes> expected = ExpectedSegments(spec, size.gso_size);
@@ -138,7 +141,7 @@ TEST(SegmentationTest, SegmentsAreThoseOfASenderWithoutOffload) {
 TEST(SegmentationTest, PayloadComesOutAsItWentIn) {
   FrameSpec spec{.checksum = Checksum::kPartial, .payload = Pattern(20000)};
   const BuiltFrame frame = Build(spec);
-  const auto plan = Segmentation::Plan(frame.bytes, Header(VIRTIO_NET_HDR_GSO_TCPV4, 777));
+  const auto plan = Segmentation::Plan(frame.bytes, Header(frame, VIRTIO_NET_HDR_GSO_TCPV4, 777));
   ASSERT_TRUE(plan.has_value());
   Bytes together;
   for (const Bytes& segment : Cut(*plan)) {
@@ -151,9 +154,9 @@ TEST(SegmentationTest, PayloadComesOutAsItWentIn) {
 TEST(SegmentationTest, TheEcnBitChangesNothing) {
   FrameSpec spec{
       .checksum = Checksum::kPartial, .tcp_flags = kAck | kCwr, .payload = Pattern(3000)};
-  const Bytes frame = Build(spec).bytes;
-  const auto plan =
-      Segmentation::Plan(frame, Header(VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN, 1000));
+  const BuiltFrame frame = Build(spec);
+  const auto plan = Segmentation::Plan(
+      frame.bytes, Header(frame, VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN, 1000));
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(Cut(*plan), ExpectedSegments(spec, 1000));
 }
@@ -164,7 +167,7 @@ TEST(SegmentationTest, UdpChecksumOfZeroIsWrittenAsAllOnes) {
   // With this pair added the sum is 0xffff and its complement 0.
   const uint16_t checksum = LoadBe16(frame.bytes.data() + frame.field);
   StoreBe16(frame.bytes.data() + frame.payload, checksum);
-  const auto plan = Segmentation::Plan(frame.bytes, Header(VIRTIO_NET_HDR_GSO_UDP_L4, 1000));
+  const auto plan = Segmentation::Plan(frame.bytes, Header(frame, VIRTIO_NET_HDR_GSO_UDP_L4, 1000));
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(LoadBe16(Cut(*plan)[0].data() + frame.field), 0xffff);
 }
@@ -178,19 +181,19 @@ TEST(SegmentationTest, RefusesTypesThatContradictTheFrame) {
                                 VIRTIO_NET_HDR_GSO_UDP_L4,
                                 6,
                                 0x41,
+                                VIRTIO_NET_HDR_GSO_UDP_L4 | VIRTIO_NET_HDR_GSO_ECN,
                                 0x7f,
                                 VIRTIO_NET_HDR_GSO_ECN,
                                 0xff};
   for (bool ipv6 : {false, true}) {
     for (bool udp : {false, true}) {
       const FrameSpec spec{.ipv6 = ipv6, .udp = udp, .payload = Pattern(3000)};
-      const Bytes frame = Build(spec).bytes;
+      const BuiltFrame frame = Build(spec);
       for (uint8_t type : kTypes) {
-        EXPECT_EQ(Segmentation::Plan(frame, Header(type, 1000)).has_value(),
+        EXPECT_EQ(Segmentation::Plan(frame.bytes, Header(frame, type, 1000)).has_value(),
                   type == GsoTypeOf(spec))
             << int{type} << (ipv6 ? " on IPv6" : " on IPv4") << (udp ? " UDP" : " TCP");
       }
-      EXPECT_FALSE(Segmentation::Plan(frame, Header(GsoTypeOf(spec), 0)).has_value());
     }
   }
 }
@@ -234,7 +237,7 @@ TEST(SegmentationTest, RefusesHostileHeaders) {
   for (const Row& row : rows) {
     SCOPED_TRACE(row.what);
     BuiltFrame frame = Build(row.spec);
-    const auto header = Header(GsoTypeOf(row.spec), 50);
+    const auto header = Header(frame, GsoTypeOf(row.spec), 50);
     ASSERT_TRUE(Segmentation::Plan(frame.bytes, header).has_value());
     ASSERT_NE(frame.bytes[frame.network + row.at], row.value);
     frame.bytes[frame.network + row.at] = row.value;
@@ -246,7 +249,7 @@ TEST(SegmentationTest, RefusesAUdpPacketShorterThanItsHeader) {
   BuiltFrame frame = Build({.udp = true, .payload = Pattern(100)});
   StoreBe16(frame.bytes.data() + frame.network + 2, 20 + 7);
   StoreBe16(frame.bytes.data() + frame.transport + 4, 7);
-  const auto header = Header(VIRTIO_NET_HDR_GSO_UDP_L4, 10);
+  const auto header = Header(frame, VIRTIO_NET_HDR_GSO_UDP_L4, 10);
   EXPECT_FALSE(Segmentation::Plan(frame.bytes, header).has_value());
 }
 
@@ -255,12 +258,19 @@ TEST(SegmentationTest, RefusesEveryTruncation) {
     if (shape.spec.padding > 0) continue;
     FrameSpec spec = shape.spec;
     spec.payload = Pattern(100);
-    const Bytes whole = Build(spec).bytes;
-    for (size_t length = 0; length < whole.size(); ++length) {
-      Bytes frame(whole.begin(), whole.begin() + static_cast<long>(length));
+    const BuiltFrame whole = Build(spec);
+    const auto header = Header(whole, GsoTypeOf(spec), 10);
+    for (size_t length = 0; length < whole.bytes.size(); ++length) {
+      Bytes frame(whole.bytes.begin(), whole.bytes.begin() + static_cast<long>(length));
       frame.shrink_to_fit();
-      ASSERT_FALSE(Segmentation::Plan(frame, Header(GsoTypeOf(spec), 10)).has_value())
+      ASSERT_FALSE(Segmentation::Plan(frame, header).has_value())
           << shape.name << " cut to " << length;
+      // The same with all of the frame there, but only so much of it in the head.
+      const bool enough = length >= whole.payload;
+      ASSERT_EQ(
+          Segmentation::Plan(frame, static_cast<uint32_t>(whole.bytes.size()), header).has_value(),
+          enough)
+          << shape.name << " with a head of " << length;
     }
   }
 }
@@ -269,8 +279,97 @@ TEST(SegmentationTest, RefusesFramesWithSeveralOrOtherTags) {
   for (const FrameSpec& spec :
        {FrameSpec{.tags = {{0x88a8, 5}}, .payload = Pattern(100)},
         FrameSpec{.tags = {{0x8100, 5}, {0x8100, 6}}, .payload = Pattern(100)}}) {
-    const Bytes frame = Build(spec).bytes;
-    EXPECT_FALSE(Segmentation::Plan(frame, Header(GsoTypeOf(spec), 10)).has_value());
+    const BuiltFrame frame = Build(spec);
+    EXPECT_FALSE(Segmentation::Plan(frame.bytes, Header(frame, GsoTypeOf(spec), 10)).has_value());
+  }
+}
+
+// Each row is a good header that one edit makes wrong.
+TEST(SegmentationTest, RefusesSizesAndChecksumPlacesThatLinuxRefuses) {
+  struct Row {
+    const char* what;
+    bool udp;
+    uint16_t gso_size;
+    bool needs_checksum = true;
+    int start = 0;  // added to what is right
+    int offset = 0;
+    bool good = false;
+  };
+  const Row rows[] = {
+      {"size 0", false, 0},
+      {"size 0", true, 0},
+      {"size 7", false, 7},
+      {.what = "size 8", .udp = false, .gso_size = 8, .good = true},
+      {"GSO_BY_FRAGS", false, 65535},
+      {"GSO_BY_FRAGS", true, 65535},
+      {.what = "65534", .udp = true, .gso_size = 65534, .good = true},
+      {"129 datagrams", true, 15},
+      {.what = "121 datagrams", .udp = true, .gso_size = 16, .good = true},
+      {"start early", false, 1000, true, -2},
+      {"start late", false, 1000, true, 2},
+      {"start beyond", false, 1000, true, 65000},
+      {"offset early", false, 1000, true, 0, -1},
+      {"offset of UDP's", false, 1000, true, 0, -10},
+      {"offset beyond", true, 1000, true, 0, 65000},
+      {"UDP, whole checksum", true, 1000, false},
+      {.what = "TCP, whole checksum",
+       .udp = false,
+       .gso_size = 1000,
+       .needs_checksum = false,
+       .start = 9,
+       .good = true},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.what);
+    const FrameSpec spec{.udp = row.udp, .payload = Pattern(1921)};
+    const BuiltFrame frame = Build(spec);
+    virtio_net_hdr header = Header(frame, GsoTypeOf(spec), row.gso_size);
+    header.hdr_len = 0xffff;  // a hint, whatever it says
+    if (!row.needs_checksum) header.flags = 0;
+    header.csum_start = static_cast<uint16_t>(header.csum_start + row.start);
+    header.csum_offset = static_cast<uint16_t>(header.csum_offset + row.offset);
+    EXPECT_EQ(Segmentation::Plan(frame.bytes, header).has_value(), row.good);
+  }
+}
+
+// The frame's bytes in several places: the head, then pieces of these lengths, then the rest.
+struct Places {
+  size_t head;
+  std::vector<size_t> pieces;
+};
+
+TEST(SegmentationTest, AFrameInPiecesIsCutLikeAWholeOne) {
+  const Places layouts[] = {{256, {}},          {100, {1, 1, 1}},       {54, {0, 3000, 0, 0, 1}},
+                            {70, {1448, 1448}}, {256, {7, 0, 9, 4096}}, {5054, {}},
+                            {5053, {1}},        {54, {5000}},           {200, {1, 2, 3, 4, 5}}};
+  const FrameSpec spec{.checksum = Checksum::kPartial, .payload = Pattern(5000)};
+  const BuiltFrame frame = Build(spec);
+  const virtio_net_hdr header = Header(frame, VIRTIO_NET_HDR_GSO_TCPV4, 1448);
+  for (const Places& places : layouts) {
+    Bytes bytes = frame.bytes;
+    std::vector<FramePiece> pieces;
+    size_t at = places.head;
+    for (size_t size : places.pieces) {
+      pieces.push_back({.bytes = GuestSpan(bytes.data() + at, static_cast<uint32_t>(size))});
+      at += size;
+    }
+    pieces.push_back(
+        {.bytes = GuestSpan(bytes.data() + at, static_cast<uint32_t>(bytes.size() - at))});
+    const FrameTail tail{.offload = header,
+                         .head = static_cast<uint32_t>(places.head),
+                         .pieces = pieces.data(),
+                         .piece_count = static_cast<uint32_t>(pieces.size())};
+    const Bytes head(bytes.begin(), bytes.begin() + static_cast<long>(places.head));
+    const auto plan = Segmentation::Plan(head, static_cast<uint32_t>(bytes.size()), header);
+    ASSERT_TRUE(plan.has_value());
+    FrameReader reader(head.data(), tail);
+    std::vector<Bytes> segments;
+    for (uint32_t i = 0; i < plan->count(); ++i) {
+      Bytes out(plan->max_length());
+      out.resize(plan->Write(i, reader, out.data()));
+      segments.push_back(std::move(out));
+    }
+    EXPECT_EQ(segments, ExpectedSegments(spec, 1448));
   }
 }
 
