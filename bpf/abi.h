@@ -22,7 +22,7 @@
 #define VMQD_DROP_REASONS(X)                                                        \
   X(RUNT, "runt", "shorter than an Ethernet header")                                \
   X(TRUNCATED_TAG, "truncated_tag", "announces a VLAN tag but ends inside it")      \
-  X(FRAME_TOO_LARGE, "frame_too_large", "longer than one AF_XDP buffer holds")      \
+  X(FRAME_TOO_LARGE, "frame_too_large", "longer than AF_XDP on it takes")           \
   X(NO_SOCKET, "no_socket", "the AF_XDP socket it belongs to is not open")          \
   X(RX_RING_FULL, "rx_ring_full", "the receive ring of its AF_XDP socket was full") \
   X(RX_NO_BUFFER, "rx_no_buffer", "the kernel had no fill buffer for it")           \
@@ -40,6 +40,7 @@
   X(PORT_GONE, "port_gone", "its port was removed while it was on its way")         \
   X(PORT_DOWN, "port_down", "the port's device has no link")                        \
   X(PORT_FULL, "port_full", "the receiver does not keep up")                        \
+  X(GUEST_BUFFER, "guest_buffer", "the guest's receive buffers cannot hold it")     \
   X(UPLINK_DOWN, "uplink_down", "the uplink has no link")                           \
   X(UPLINK_FULL, "uplink_full", "the uplink's transmit queue was full")             \
   X(DEVICE_REFUSED, "device_refused", "the device's driver refused it on transmit")
@@ -66,12 +67,15 @@ struct vmqd_filter_key {
 };
 VMQD_ABI_ASSERT(sizeof(struct vmqd_filter_key) == 8, "filter key is 8 bytes");
 
-// Value of `filters`: the port's place.
+// Value of `filters`: the port's place. A port with several queue pairs has a socket on each of the
+// queues home_queue, home_queue + 1, ... (behind the last comes queue 0), in as many slots.
 struct vmqd_filter {
-  __u32 slot;        // index into vm_sockets; VMQD_NO_SLOT: the port does not run, drop
-  __u32 home_queue;  // hardware queue the slot's socket is bound to
+  __u32 slot;        // first index into vm_sockets; VMQD_NO_SLOT: the port does not run, drop
+  __u32 home_queue;  // hardware queue the first slot's socket is bound to
+  __u32 pairs;       // sockets
+  __u32 queues;      // of the uplink
 };
-VMQD_ABI_ASSERT(sizeof(struct vmqd_filter) == 8, "filter value is 8 bytes");
+VMQD_ABI_ASSERT(sizeof(struct vmqd_filter) == 16, "filter value is 16 bytes");
 
 // Counters of one uplink, one struct per CPU; all count frames, drops[] by enum vmqd_drop_reason.
 // received = to_host + flooded + to_vm + misplaced + sum(drops).
@@ -89,7 +93,7 @@ struct vmqd_port_device {
   __u32 slot;    // index into port_counters; socket of receive queue q is port_sockets[first + q]
   __u32 first;   // first index into port_sockets
   __u32 queues;  // how many receive queues have a socket
-  __u32 max_frame_len;  // longest frame that fits a buffer of its sockets
+  __u32 max_frame_len;  // longest frame that its sockets take
 };
 VMQD_ABI_ASSERT(sizeof(struct vmqd_port_device) == 16, "port device is 16 bytes");
 

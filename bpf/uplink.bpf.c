@@ -15,7 +15,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-// Set before the program is loaded. Longest frame, tag included, that fits one AF_XDP buffer.
+// Set before the program is loaded. Longest frame, tag included, that the AF_XDP sockets take.
 const volatile __u32 max_frame_len = 1792;
 
 struct {
@@ -47,18 +47,21 @@ struct {
   __type(value, struct vmqd_uplink_counters);
 } uplink_counters SEC(".maps");
 
-// A VM's frame: into its own socket at home, into the queue's default socket anywhere else. When
+// A VM's frame: into its own socket where it has one, into the queue's default socket anywhere else. When
 // the socket is not open the map look-up fails and the fallback action, XDP_DROP, is returned: what
 // belongs to a VM never reaches the host stack.
 static __always_inline int to_vm(struct xdp_md* ctx, struct vmqd_uplink_counters* counters,
                                  const struct vmqd_filter* filter) {
   __u32 queue = ctx->rx_queue_index;
+  __u32 home = filter->home_queue;
+  __u32 pair = queue >= home ? queue - home : queue + filter->queues - home;
   int verdict;
 
   if (bpf_xdp_get_buff_len(ctx) > max_frame_len)
     return VMQD_DROP(counters, VMQD_DROP_FRAME_TOO_LARGE);
-  if (filter->home_queue == queue || filter->slot == VMQD_NO_SLOT) {
-    verdict = bpf_redirect_map(&vm_sockets, filter->slot, XDP_DROP);
+  if (filter->slot == VMQD_NO_SLOT) return VMQD_DROP(counters, VMQD_DROP_NO_SOCKET);
+  if (pair < filter->pairs) {
+    verdict = bpf_redirect_map(&vm_sockets, filter->slot + pair, XDP_DROP);
     if (verdict == XDP_REDIRECT) counters->to_vm++;
   } else {
     verdict = bpf_redirect_map(&queue_sockets, queue, XDP_DROP);

@@ -18,10 +18,14 @@
 
 namespace vmqd {
 
-// A frame in an area: where its first byte is, relative to the area, and its length in bytes.
+struct FrameTail;
+
+// A frame in an area: where its first byte is, relative to the area, and its length in bytes. With
+// a tail only the first bytes lie there; see net/frame_tail.h.
 struct Frame {
   uint64_t addr = 0;
   uint32_t len = 0;
+  FrameTail* tail = nullptr;
 };
 
 class FrameArea {

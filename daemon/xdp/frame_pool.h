@@ -1,5 +1,5 @@
 // A worker's free buffers: a stack, so that the buffer given back last, still in the cache, is the
-// next one used. Owned by one worker; no locks.
+// next one used. With it the room for frames that take several. Owned by one worker; no locks.
 #ifndef VMQD_DAEMON_XDP_FRAME_POOL_H_
 #define VMQD_DAEMON_XDP_FRAME_POOL_H_
 
@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "daemon/net/frame_tail.h"
 #include "daemon/xdp/frame_area.h"
+#include "daemon/xdp/tail_room.h"
 
 namespace vmqd {
 
@@ -37,10 +39,23 @@ class FramePool {
     free_.push_back(buffer);
   }
 
+  TailRoom& tails() { return tails_; }
+
  private:
   FrameArea& area_;
   std::vector<uint64_t> free_;
+  TailRoom tails_;
 };
+
+// A frame with all its buffers.
+inline void GiveFrame(FramePool& pool, const Frame& frame) {
+  pool.Give(frame.addr);
+  if (frame.tail == nullptr) return;
+  for (uint32_t i = 0; i < frame.tail->piece_count; ++i) {
+    const uint64_t buffer = frame.tail->pieces[i].buffer;
+    if (buffer != FramePiece::kNotOurs) pool.Give(buffer);
+  }
+}
 
 }  // namespace vmqd
 

@@ -69,18 +69,18 @@ struct PacketSocket::Slot {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(tpacket_auxdata))];
 };
 
-PacketSocket::PacketSocket(int fd, int ifindex, Role role)
+PacketSocket::PacketSocket(int fd, int ifindex, Role role, bool large)
     : fd_(fd),
       ifindex_(ifindex),
       role_(role),
-      large_(role == Role::kDevice ? new uint8_t[kBatch * kLargeStride] : nullptr),
+      large_(role == Role::kDevice || large ? new uint8_t[kBatch * kLargeStride] : nullptr),
       slots_(std::make_unique<std::array<Slot, kBatch>>()) {}
 
 PacketSocket::~PacketSocket() { close(fd_); }
 
 absl::StatusOr<std::unique_ptr<PacketSocket>> PacketSocket::Open(int ifindex,
                                                                  const std::string& device,
-                                                                 Role role) {
+                                                                 Role role, bool large) {
   const auto failed = [&](absl::string_view step) {
     return absl::FailedPreconditionError(absl::StrCat("opening a packet socket on ", device, ": ",
                                                       step, ": ", std::strerror(errno),
@@ -89,7 +89,7 @@ absl::StatusOr<std::unique_ptr<PacketSocket>> PacketSocket::Open(int ifindex,
   // Protocol 0: nothing arrives before the filter is set and the socket bound.
   const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return failed("socket");
-  std::unique_ptr<PacketSocket> packet_socket(new PacketSocket(fd, ifindex, role));
+  std::unique_ptr<PacketSocket> packet_socket(new PacketSocket(fd, ifindex, role, large));
   if (role == Role::kFlood) {
     if (!Filter(fd, kFloodFilter)) return failed("SO_ATTACH_FILTER");
   } else if (!Set(fd, PACKET_VNET_HDR, 1)) {
@@ -120,10 +120,11 @@ uint32_t PacketSocket::Receive(uint8_t* const* buffers, uint32_t capacity, uint3
     Slot& slot = (*slots_)[i];
     slot.parts[0] = {&slot.header, sizeof(slot.header)};
     slot.parts[1] = {buffers[i], capacity};
-    if (device) slot.parts[2] = {large_.get() + i * kLargeStride + kLargeHead, kMaxLarge};
+    if (large_ != nullptr)
+      slot.parts[2] = {large_.get() + i * kLargeStride + kLargeHead, kMaxLarge};
     msghdr& message = messages_[i].msg_hdr;
     message.msg_iov = device ? slot.parts : slot.parts + 1;
-    message.msg_iovlen = device ? 3 : 1;
+    message.msg_iovlen = 1 + (device ? 1 : 0) + (large_ != nullptr ? 1 : 0);
     message.msg_control = slot.control;
     message.msg_controllen = sizeof(slot.control);
   }
@@ -141,10 +142,10 @@ uint32_t PacketSocket::Receive(uint8_t* const* buffers, uint32_t capacity, uint3
     if (device) {
       frame.header = slot.header;
       frame.length -= std::min<uint32_t>(frame.length, sizeof(slot.header));
-      if (frame.length > capacity) {
-        frame.data = static_cast<uint8_t*>(slot.parts[2].iov_base) - capacity;
-        std::memcpy(frame.data, buffers[i], capacity);
-      }
+    }
+    if (frame.length > capacity && large_ != nullptr) {
+      frame.data = static_cast<uint8_t*>(slot.parts[2].iov_base) - capacity;
+      std::memcpy(frame.data, buffers[i], capacity);
     }
     const cmsghdr* control = CMSG_FIRSTHDR(&messages_[static_cast<size_t>(i)].msg_hdr);
     if (control != nullptr && control->cmsg_type == PACKET_AUXDATA) {

@@ -36,8 +36,9 @@ class PacketSocket {
   // device, plus headers.
   static constexpr uint32_t kMaxLarge = 65536 + 256;
 
+  // kFlood, `large`: frames that outgrow a buffer are received whole. kDevice: they always are.
   static absl::StatusOr<std::unique_ptr<PacketSocket>> Open(int ifindex, const std::string& device,
-                                                            Role role);
+                                                            Role role, bool large = false);
   ~PacketSocket();
   PacketSocket(const PacketSocket&) = delete;
   PacketSocket& operator=(const PacketSocket&) = delete;
@@ -45,8 +46,8 @@ class PacketSocket {
   int fd() const { return fd_; }
 
   struct Received {
-    // The whole frame: in the buffer given, or, when it is longer than that (kDevice only), in
-    // memory of the socket's own that is valid until the next call.
+    // The whole frame: in the buffer given, or, when it is longer than that, in memory of the
+    // socket's own that is valid until the next call. Without such it is cut off.
     uint8_t* data = nullptr;
     uint32_t length = 0;
     bool tagged = false;  // the kernel took a tag off: its type (0x8100 or 0x88a8) and control
@@ -76,13 +77,13 @@ class PacketSocket {
   Statistics ReadStatistics();  // one control thread at a time
 
  private:
-  PacketSocket(int fd, int ifindex, Role role);
+  PacketSocket(int fd, int ifindex, Role role, bool large);
   int fd_;
   int ifindex_;
   Role role_;
   Counter unspeakable_;
   Statistics statistics_;             // the kernel's are reset by each read
-  std::unique_ptr<uint8_t[]> large_;  // kDevice: kBatch places for frames that outgrow a buffer
+  std::unique_ptr<uint8_t[]> large_;  // kBatch places for frames that outgrow a buffer
   struct Slot;
   std::unique_ptr<std::array<Slot, kBatch>> slots_;
   std::array<mmsghdr, kBatch> messages_{};

@@ -18,6 +18,9 @@ namespace {
 
 // linux/if_xdp.h of Linux 6.17; Debian 12's headers are older.
 constexpr int kXdpMaxTxSkbBudget = 9;
+// Of Linux 6.6.
+constexpr uint16_t kXdpUseSg = 1 << 4;
+constexpr uint32_t kXdpPktContd = 1 << 0;
 // A release is deferred by the kernel for 15-20 ms (measured); ten times that is patience enough.
 constexpr std::chrono::milliseconds kBindPatience{400};
 constexpr std::chrono::milliseconds kBindRetry{2};
@@ -107,11 +110,21 @@ absl::Status XskSocket::Bind() {
   const bool first = options_.anchor && !umem_->first_taken_;
   fill_ = first ? &umem_->fill_ : &own_fill_;
   completion_ = first ? &umem_->completion_ : &own_completion_;
+  if (!umem_->first_taken_ && options_.buffers_per_frame > 1) {
+    umem_->chains_ = BindAs(true, first).ok();
+    if (umem_->chains_) return absl::OkStatus();
+    // An older kernel does not know the flag, or something else is wrong and will be so again.
+  }
+  return BindAs(false, first);
+}
+
+absl::Status XskSocket::BindAs(bool chains, bool first) {
   xsk_socket_config config{};
   config.rx_size = options_.rx_size;
   config.tx_size = options_.tx_size;
   config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
   config.bind_flags = XDP_USE_NEED_WAKEUP;
+  if (chains) config.bind_flags |= kXdpUseSg;
   if (options_.copy == Copy::kForced) config.bind_flags |= XDP_COPY;
   const auto deadline = std::chrono::steady_clock::now() + kBindPatience;
   for (;;) {
@@ -134,7 +147,8 @@ XskSocket::~XskSocket() {
   if (socket_ != nullptr) xsk_socket__delete(socket_);
 }
 
-uint32_t XskSocket::Receive(Frame* out, uint32_t max, int64_t bytes) {
+uint32_t XskSocket::Receive(TailRoom& tails, Frame* out, uint32_t max, int64_t bytes) {
+  if (chains()) return ReceiveChains(tails, out, max, bytes);
   uint32_t index = 0;
   const uint32_t available = xsk_ring_cons__peek(&rx_, max, &index);
   uint32_t taken = 0;
@@ -149,6 +163,48 @@ uint32_t XskSocket::Receive(Frame* out, uint32_t max, int64_t bytes) {
   return taken;
 }
 
+uint32_t XskSocket::ReceiveChains(TailRoom& tails, Frame* out, uint32_t max, int64_t bytes) {
+  uint32_t index = 0;
+  const uint32_t available = xsk_ring_cons__peek(&rx_, options_.rx_size, &index);
+  uint32_t taken = 0, count = 0;
+  while (taken < max && bytes > 0) {
+    const uint32_t buffers = DescriptorsOfNext(index + taken, available - taken);
+    if (buffers == 0 || (count > 0 && taken + buffers > max)) break;
+    if (buffers > 1 && !tails.HasForReceived(buffers - 1)) break;
+    out[count] = Assemble(tails, index + taken, buffers);
+    bytes -= out[count++].len;
+    taken += buffers;
+  }
+  if (taken < available) xsk_ring_cons__cancel(&rx_, available - taken);
+  if (taken > 0) xsk_ring_cons__release(&rx_, taken);
+  return count;
+}
+
+// 0: there is none, or its end has not come yet.
+uint32_t XskSocket::DescriptorsOfNext(uint32_t index, uint32_t available) const {
+  for (uint32_t i = 0; i < available; ++i) {
+    if (!(xsk_ring_cons__rx_desc(&rx_, index + i)->options & kXdpPktContd)) return i + 1;
+  }
+  return 0;
+}
+
+Frame XskSocket::Assemble(TailRoom& tails, uint32_t index, uint32_t count) {
+  const xdp_desc* first = xsk_ring_cons__rx_desc(&rx_, index);
+  Frame frame{first->addr, first->len};
+  if (count == 1) return frame;
+  FramePiece* pieces;
+  frame.tail = tails.Take(count - 1, &pieces);
+  frame.tail->head = frame.len;
+  for (uint32_t i = 1; i < count; ++i, ++pieces) {
+    const xdp_desc* desc = xsk_ring_cons__rx_desc(&rx_, index + i);
+    *pieces = {.bytes = {area().Data(desc->addr), desc->len}, .buffer = desc->addr};
+    area().SetOwner(desc->addr, FrameArea::kInHand);
+    frame.len += desc->len;
+  }
+  frame.tail->wire_len = frame.len;
+  return frame;
+}
+
 bool XskSocket::RxEmpty() const {
   return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) ==
          __atomic_load_n(rx_.consumer, __ATOMIC_RELAXED);
@@ -156,15 +212,33 @@ bool XskSocket::RxEmpty() const {
 
 uint32_t XskSocket::TxRoom() { return xsk_prod_nb_free(&tx_, options_.tx_size); }
 
-void XskSocket::Transmit(const Frame* frames, uint32_t count) {
+void XskSocket::Transmit(const Frame* frames, uint32_t count, uint32_t buffers) {
   uint32_t index = 0;
-  if (xsk_ring_prod__reserve(&tx_, count, &index) != count) return;  // the caller broke its promise
-  for (uint32_t i = 0; i < count; ++i) {
-    // Options stay 0: the kernel honours XDP_PKT_CONTD even on sockets without XDP_USE_SG.
-    *xsk_ring_prod__tx_desc(&tx_, index + i) = {frames[i].addr, frames[i].len, 0};
+  if (xsk_ring_prod__reserve(&tx_, buffers, &index) != buffers) return;  // a broken promise
+  if (buffers != count) {
+    TransmitChains(frames, count, index);
+  } else {
+    for (uint32_t i = 0; i < count; ++i) {
+      // Options stay 0: the kernel honours XDP_PKT_CONTD even on sockets without XDP_USE_SG.
+      *xsk_ring_prod__tx_desc(&tx_, index + i) = {frames[i].addr, frames[i].len, 0};
+    }
   }
-  xsk_ring_prod__submit(&tx_, count);
-  tx_queued_ += count;
+  xsk_ring_prod__submit(&tx_, buffers);
+  tx_queued_ += buffers;
+}
+
+void XskSocket::TransmitChains(const Frame* frames, uint32_t count, uint32_t index) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const Frame& frame = frames[i];
+    const uint32_t pieces = frame.tail == nullptr ? 0 : frame.tail->piece_count;
+    *xsk_ring_prod__tx_desc(&tx_, index++) = {
+        frame.addr, pieces == 0 ? frame.len : frame.tail->head, pieces == 0 ? 0 : kXdpPktContd};
+    for (uint32_t next = 0; next < pieces; ++next) {
+      const FramePiece& piece = frame.tail->pieces[next];
+      *xsk_ring_prod__tx_desc(&tx_, index++) = {piece.buffer, piece.bytes.size(),
+                                                next + 1 < pieces ? kXdpPktContd : 0};
+    }
+  }
 }
 
 uint32_t XskSocket::TxBacklog() const {

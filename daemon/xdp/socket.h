@@ -7,7 +7,11 @@
 // belong to the first of them, the anchor; re-binding a queue answers EBUSY for some 20 ms after
 // the last socket was closed; one transmit call moves 32 descriptors unless XDP_MAX_TX_SKB_BUDGET
 // (6.17) raises it; EBUSY from a transmit call means that exactly one frame was completed without
-// having been sent (net/xdp/xsk.c, __xsk_generic_xmit).
+// having been sent (net/xdp/xsk.c, __xsk_generic_xmit), all its buffers with it.
+//
+// Frames longer than a buffer (6.6): a socket bound with XDP_USE_SG gets one as several
+// descriptors, all but the last marked XDP_PKT_CONTD, each with its data behind the headroom of its
+// buffer; any socket may send such. Sockets that share a Umem all do, or none, as the first.
 #ifndef VMQD_DAEMON_XDP_SOCKET_H_
 #define VMQD_DAEMON_XDP_SOCKET_H_
 
@@ -20,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "daemon/net/counter.h"
 #include "daemon/xdp/frame_area.h"
+#include "daemon/xdp/tail_room.h"
 
 namespace vmqd {
 
@@ -52,6 +57,7 @@ class Umem {
   xsk_ring_prod fill_{};  // of the first anchor
   xsk_ring_cons completion_{};
   bool first_taken_ = false;
+  bool chains_ = false;  // its sockets take frames of several buffers
 };
 
 class XskSocket {
@@ -64,6 +70,9 @@ class XskSocket {
     uint32_t tx_size = 0;
     Copy copy = Copy::kForced;
     bool anchor = true;  // first socket on its (device, queue): owns fill and completion ring
+    // What the longest frame takes. More than 1: the Umem's first socket asks the kernel for frames
+    // of several buffers.
+    uint32_t buffers_per_frame = 1;
   };
   // Binds; retries EBUSY for up to `kBindPatience`. The message of an error says which driver,
   // queue and mode refused, and what to try.
@@ -77,15 +86,21 @@ class XskSocket {
   const Options& options() const { return options_; }
   bool zero_copy() const { return zero_copy_; }
   FrameArea& area() const { return umem_->area(); }
+  // Whether the kernel gives and takes frames of several buffers; and how many one may have.
+  bool chains() const { return umem_->chains_; }
+  uint32_t buffers_per_frame() const { return chains() ? options_.buffers_per_frame : 1; }
 
-  // Takes up to `max` received frames, and no more once `bytes` of them have been taken.
-  uint32_t Receive(Frame* out, uint32_t max, int64_t bytes = INT64_MAX);
+  // Takes up to `max` received frames, and no more once `bytes` of them have been taken. With
+  // chains, frames of up to `max` buffers together, or one; their further buffers are in hand then,
+  // and the tails, in `tails`, are the worker's.
+  uint32_t Receive(TailRoom& tails, Frame* out, uint32_t max, int64_t bytes = INT64_MAX);
   bool RxEmpty() const;  // any thread: nothing waits in the receive ring
 
-  // Frames that can be queued for transmission now.
+  // Buffers that can be queued for transmission now.
   uint32_t TxRoom();
-  // Queues `count` <= TxRoom() frames. They are the kernel's until Complete returns them.
-  void Transmit(const Frame* frames, uint32_t count);
+  // Queues frames of `buffers` <= TxRoom() buffers together: one each, or several where chains().
+  // They are the kernel's until Complete returns them.
+  void Transmit(const Frame* frames, uint32_t count, uint32_t buffers);
   // Has the kernel send what is queued. Never waits for room, and stops at the first frame the
   // driver refuses; what is queued behind it stays. Returns how many frames were refused and lost,
   // 0 or 1.
@@ -108,7 +123,12 @@ class XskSocket {
  private:
   XskSocket(Umem& umem, const Options& options) : umem_(&umem), options_(options) {}
   absl::Status Bind();
-  uint32_t TxBacklog() const;  // frames in the transmit ring that the kernel has not taken yet
+  absl::Status BindAs(bool chains, bool first);
+  uint32_t ReceiveChains(TailRoom& tails, Frame* out, uint32_t max, int64_t bytes);
+  uint32_t DescriptorsOfNext(uint32_t index, uint32_t available) const;
+  Frame Assemble(TailRoom& tails, uint32_t index, uint32_t count);
+  void TransmitChains(const Frame* frames, uint32_t count, uint32_t index);
+  uint32_t TxBacklog() const;  // buffers in the transmit ring that the kernel has not taken yet
 
   Umem* umem_;
   Options options_;

@@ -102,7 +102,7 @@ std::string PinLab::Live(End end, const std::function<std::string()>& life, uid_
 PinLab::Uplink PinLab::Attach(const std::string& pin, AttachMode mode) const {
   auto program = UplinkProgram::Load(1792);
   if (!program.ok()) return {nullptr, program.status()};
-  absl::Status status = (*program)->SetFilter(kVm, 0, {.slot = 1, .home_queue = 0});
+  absl::Status status = (*program)->SetFilter(kVm, 0, {.slot = 1, .home_queue = 0, .pairs = 1, .queues = 1});
   status.Update((*program)->Attach(ifindex_, "uplink", mode, pin));
   return {*std::move(program), status};
 }

@@ -213,7 +213,7 @@ TEST_F(PortTest, HeadersThatEndBeyondTheFirstBuffer) {
 }
 
 TEST_F(PortTest, AFrameMustFitABuffer) {
-  for (uint32_t limit : {kMaxFrameLen, 3840u}) {
+  for (uint32_t limit : {kMaxFrameLen, 3840u, 9018u}) {
     Load(limit);
     for (uint32_t length : {limit - 1, limit, limit + 1, 5000u, 9018u}) {
       SCOPED_TRACE(std::to_string(length) + " bytes, limit " + std::to_string(limit));

@@ -33,6 +33,7 @@ constexpr MacAddress kStranger{{0x02, 0xee, 0, 0, 0, 2}};  // nobody's on this s
 constexpr MacAddress kVm{{0x52, 0x54, 0, 0, 0, 1}};        // untagged, home queue 1
 constexpr MacAddress kTaggedVm{{0x52, 0x54, 0, 0, 0, 2}};  // VLAN 100, home queue 2
 constexpr MacAddress kClosedVm{{0x52, 0x54, 0, 0, 0, 3}};  // untagged, home queue 1, no socket
+constexpr uint32_t kQueues = 4;
 constexpr uint32_t kVmHome = 1;
 constexpr uint32_t kTaggedVmHome = 2;
 constexpr uint32_t kQueueWithoutSocket = 3;
@@ -58,9 +59,9 @@ class UplinkTest : public testing::KernelTest {
     ASSERT_EQ(program_->rodata->max_frame_len, kShippedMaxFrameLen);
     program_->rodata->max_frame_len = max_frame_len;
     ASSERT_EQ(uplink_bpf__load(program_), 0);
-    AddFilter(kVm, 0, {.slot = 41, .home_queue = kVmHome});
-    AddFilter(kTaggedVm, 100, {.slot = 42, .home_queue = kTaggedVmHome});
-    AddFilter(kClosedVm, 0, {.slot = 43, .home_queue = kVmHome});
+    AddFilter(kVm, 0, {.slot = 41, .home_queue = kVmHome, .pairs = 1, .queues = kQueues});
+    AddFilter(kTaggedVm, 100, {.slot = 42, .home_queue = kTaggedVmHome, .pairs = 1, .queues = kQueues});
+    AddFilter(kClosedVm, 0, {.slot = 43, .home_queue = kVmHome, .pairs = 1, .queues = kQueues});
     vm_socket_ = PutSocket(program_->maps.vm_sockets, 41);
     PutSocket(program_->maps.vm_sockets, 42);
     for (uint32_t queue : {0, 1, 2}) PutSocket(program_->maps.queue_sockets, queue);
@@ -248,7 +249,7 @@ TEST_F(UplinkTest, HeadersThatEndBeyondTheFirstBuffer) {
 }
 
 TEST_F(UplinkTest, OnlyWhatGoesToASocketMustFitABuffer) {
-  for (uint32_t limit : {kShippedMaxFrameLen, 3840u}) {
+  for (uint32_t limit : {kShippedMaxFrameLen, 3840u, 9018u}) {
     Load(limit);
     // Above about 3500 bytes the kernel hands the frame over in several buffers.
     for (uint32_t length : {limit - 1, limit, limit + 1, 5000u, 9018u}) {
