@@ -22,9 +22,9 @@ void DeliverToUplink(Lane& lane, uint16_t vlan, Frame* frames, uint32_t count);
 // (`source` is kNoPort then). Returns false, the frame still the caller's, when there is nobody.
 bool Flood(Lane& lane, uint16_t vlan, uint32_t source, Frame frame);
 
-// To the ports of `vlan` at home on this lane: the second half of a flood that another worker
-// began.
-void FloodHome(Lane& lane, uint16_t vlan, Frame frame);
+// To the ports of `vlan` at home on this lane but the one with serial `source`: the second half of
+// a flood that another worker began.
+void FloodHome(Lane& lane, uint16_t vlan, uint64_t source, Frame frame);
 
 // Sends what this turn queued: transmit calls, hand-overs, wake-ups.
 void Flush(Lane& lane);

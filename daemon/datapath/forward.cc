@@ -1,5 +1,6 @@
 #include "daemon/datapath/forward.h"
 
+#include "daemon/datapath/complete.h"
 #include "daemon/datapath/deliver.h"
 #include "daemon/net/ethernet.h"
 #include "daemon/net/mac_address.h"
@@ -23,6 +24,7 @@ void Drop(Lane& lane, FrameCounters& counters, DropReason reason, const Frame* f
 // A flood takes buffers of every worker with ports in the VLAN; its sender waits for the one that
 // has lent the fewest.
 void RememberPeer(Lane& lane, uint32_t source, uint16_t vlan) {
+  PortTurnState& state = *lane.PairOf(lane.topology->ports[source]).state;
   const auto group = lane.topology->floods.find(vlan);
   if (group == lane.topology->floods.end()) return;
   uint32_t fewest = UINT32_MAX;
@@ -31,16 +33,19 @@ void RememberPeer(Lane& lane, uint32_t source, uint16_t vlan) {
     const uint32_t available = lane.peers[worker].to->grants.Available();
     if (available >= fewest) continue;
     fewest = available;
-    lane.topology->ports[source].state->handed_to = worker;
+    state.handed_to = worker;
   }
 }
 
-void ForwardMulticast(Lane& lane, uint32_t source, FrameCounters& counters, const Frame* frames,
+void ForwardMulticast(Lane& lane, uint32_t source, FrameCounters& counters, Frame* frames,
                       uint32_t count) {
   const uint16_t vlan = lane.topology->ports[source].vlan;
-  for (uint32_t i = 0; i < count; ++i) {
-    Flood(lane, vlan, source, frames[i]);  // the uplink takes it, if nobody else does
-  }
+  // Replicas are copies of final frames.
+  ForEachFinal(lane, lane.uplink_counters, lane.uplink.chains(), frames, count,
+               [&](Frame* whole, uint32_t wholes) {
+                 // The uplink takes it, if nobody else does.
+                 for (uint32_t i = 0; i < wholes; ++i) Flood(lane, vlan, source, whole[i]);
+               });
   counters.in_forwarded.Add(count);
   RememberPeer(lane, source, vlan);
 }
@@ -55,8 +60,10 @@ void ForwardUnicast(Lane& lane, uint32_t source, uint64_t destination, FrameCoun
   if (port == kNoPort) {
     DeliverToUplink(lane, vlan, frames, count);
   } else {
-    const uint32_t home = lane.topology->ports[port].home;
-    if (home != lane.index) lane.topology->ports[source].state->handed_to = home;
+    const PortEntry& target = lane.topology->ports[port];
+    if (!lane.Serves(target)) {
+      lane.PairOf(lane.topology->ports[source]).state->handed_to = target.home;
+    }
     DeliverToPort(lane, port, frames, count);
   }
 }

@@ -44,6 +44,8 @@ class SpscRing {
   }
   void Release() { tail_.store(next_, std::memory_order_release); }
   uint32_t Available() const { return published_.load(std::memory_order_acquire) - next_; }
+  // Writer. The reader is done with all that was pushed.
+  bool Drained() const { return tail_.load(std::memory_order_acquire) == head_; }
   bool Empty() const { return next_ == published_.load(std::memory_order_acquire); }
 
  private:
@@ -57,10 +59,14 @@ class SpscRing {
   alignas(64) std::array<T, N> values_{};
 };
 
+// A frame of one buffer, or the next buffer of one. Those of a frame follow one another and become
+// visible together.
 struct HandoverItem {
   Frame frame;          // in the receiver's memory, untagged
   uint64_t serial = 0;  // of the port it is for; 0: to every port of `vlan` at home there
+  uint64_t source = 0;  // serial of the port a flood is from, which gets none; 0: the uplink
   uint16_t vlan = 0;
+  bool more = false;  // the frame goes on in the next item
 };
 
 struct Handover {

@@ -3,6 +3,7 @@
 #ifndef VMQD_DAEMON_DATAPATH_LANE_H_
 #define VMQD_DAEMON_DATAPATH_LANE_H_
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "daemon/datapath/handover.h"
 #include "daemon/datapath/topology.h"
 #include "daemon/datapath/uplink_queue.h"
+#include "daemon/net/coalesce.h"
+#include "daemon/net/frame_tail.h"
 #include "daemon/xdp/frame_pool.h"
 
 namespace vmqd {
@@ -37,6 +40,15 @@ struct Peer {
   Doorbell* doorbell = nullptr;
 };
 
+// What MergeSegments works with.
+struct MergeRoom {
+  Coalescing coalescing;
+  std::array<FrameTail, kBurst> tails;
+  std::array<FramePiece, kBurst> pieces;
+  uint32_t tail_count = 0;
+  uint32_t piece_count = 0;
+};
+
 struct Lane {
   Lane(uint32_t lane_index, FrameArea& area, UplinkQueue& queue)
       : index(lane_index), pool(area), uplink(queue) {}
@@ -49,14 +61,21 @@ struct Lane {
   bool finish_checksums = false;  // the uplink hands over checksums its sender left to the device
   bool blocked = false;           // some port's frames wait for room
   bool waits_for_peer = false;  // some port was not received from, until a peer lends buffers again
+  MergeRoom merge;
   std::vector<uint32_t> touched;  // ports with frames queued in this turn
 
   FrameCounters uplink_counters;  // read by control threads
   WorkerCounters counters;        // read by control threads
 
   FrameCounters& CountersOf(const PortEntry& port) const { return *port.counters[index]; }
+  const PortPair& PairOf(const PortEntry& port) const { return port.pairs[index]; }
+  // Whether frames for the port are delivered here.
+  bool Serves(const PortEntry& port) const {
+    const PortPair& pair = PairOf(port);
+    return pair.port != nullptr && (index == port.home || pair.port->Takes());
+  }
   void GiveBack(const Frame* frames, uint32_t count) {
-    for (uint32_t i = 0; i < count; ++i) pool.Give(frames[i].addr);
+    for (uint32_t i = 0; i < count; ++i) GiveFrame(pool, frames[i]);
   }
 };
 

@@ -50,7 +50,7 @@ uint32_t Police(const PortEntry& port, FramePool& pool, FrameCounters& counters,
     const std::optional<DropReason> reason = Check(port, pool.area().Data(frame.addr), frame);
     if (reason) {
       counters.DropIn(*reason);
-      pool.Give(frame.addr);
+      GiveFrame(pool, frame);
     } else {
       frames[kept++] = frame;
     }

@@ -1,13 +1,18 @@
 #include "daemon/datapath/receive.h"
 
+#include <endian.h>
+
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "daemon/datapath/deliver.h"
 #include "daemon/datapath/forward.h"
+#include "daemon/datapath/merge.h"
 #include "daemon/datapath/police.h"
 #include "daemon/net/checksum.h"
 #include "daemon/net/ethernet.h"
+#include "daemon/xdp/frame_chain.h"
 #include "daemon/xdp/frame_tag.h"
 
 namespace vmqd {
@@ -26,11 +31,11 @@ void CountFromQueue(Lane& lane, const Frame* frames, uint32_t count) {
 
 // A virtual NIC hands over checksums that its sender left to the device. A physical one never does,
 // and its frames' cache lines are not touched for it.
-void FinishChecksums(Lane& lane, const Frame* frames, uint32_t count) {
+void FinishChecksums(Lane& lane, Frame* frames, uint32_t count) {
   if (!lane.finish_checksums) return;
   for (uint32_t i = 0; i < count; ++i) {
     if (i + 1 < count) __builtin_prefetch(lane.pool.area().Data(frames[i + 1].addr));
-    FinishPartialChecksum(lane.pool.area().Data(frames[i].addr), frames[i].len);
+    FinishChecksum(lane.pool.area(), frames[i]);
   }
 }
 
@@ -48,41 +53,71 @@ void Untag(Lane& lane, const PortEntry& entry, Frame* frames, uint32_t count) {
   }
 }
 
+// With less room than this the port's frames wait: on a device each takes as many buffers as here.
+uint32_t LeastRoom(const PortPair& pair) {
+  const uint32_t buffers = pair.vm_socket->buffers_per_frame();
+  return buffers == 1 || pair.port->Offloads().pieces ? 1 : buffers;
+}
+
 uint32_t ReceiveForVm(Lane& lane, uint32_t index) {
   const PortEntry& entry = lane.topology->ports[index];
-  PortTurnState& state = *entry.state;
+  const PortPair& pair = lane.PairOf(entry);
+  PortTurnState& state = *pair.state;
   state.blocked = false;
-  if (entry.vm_socket->RxEmpty()) {
+  if (pair.vm_socket->RxEmpty()) {
     state.deficit = 0;
     return 0;
   }
-  const bool discards = entry.disabled || !entry.link_up->load(std::memory_order_relaxed);
-  const uint32_t room = discards ? kBurst : entry.port->Room();
-  if (room == 0) {
+  const bool passes_on = entry.disabled || !entry.link_up->load(std::memory_order_relaxed) ||
+                         !lane.Serves(entry);  // discards them, or hands them over
+  const uint32_t room = passes_on ? kBurst : pair.port->Room();
+  if (room < LeastRoom(pair)) {
     state.blocked = true;
     lane.blocked = true;
     return 0;
   }
+  lane.pool.tails().Clear();
   std::array<Frame, kBurst> frames;
   const int64_t quantum = entry.quantum;
   state.deficit = std::min(state.deficit + quantum, 2 * quantum);
-  const uint32_t count =
-      entry.vm_socket->Receive(frames.data(), std::min(kBurst, room), state.deficit);
+  const uint32_t count = pair.vm_socket->Receive(lane.pool.tails(), frames.data(),
+                                                 std::min(kBurst, room), state.deficit);
   for (uint32_t i = 0; i < count; ++i) state.deficit -= frames[i].len;
   CountFromQueue(lane, frames.data(), count);
   FinishChecksums(lane, frames.data(), count);
   Untag(lane, entry, frames.data(), count);
-  DeliverToPort(lane, index, frames.data(), count);
+  const uint32_t merged = entry.coalesce ? MergeSegments(lane, entry, frames.data(), count) : count;
+  DeliverToPort(lane, index, frames.data(), merged);
   return count;
 }
 
 // The VLAN of a flood's frame. An 802.1ad tag names none of ours: it is put back, and the frame is
 // treated as the XDP program treats it, as untagged.
-uint16_t VlanOf(const PacketSocket::Received& received, Frame& frame) {
+uint16_t VlanOf(Lane& lane, const PacketSocket::Received& received, Frame& frame) {
   if (!received.tagged) return 0;
   if (received.tpid == kEtherTypeVlan) return received.tci & kVlanIdMask;
-  PushVlanTag(received.data, frame, received.tci, received.tpid);
+  PushVlanTag(lane.pool.area().Data(frame.addr), frame, received.tci, received.tpid);
   return 0;
+}
+
+// A frame that outgrew its buffer. False: dropped, and counted.
+bool TakeLongFlood(Lane& lane, const PacketSocket::Received& received, Frame& frame) {
+  lane.pool.tails().Clear();
+  if (!lane.uplink.chains() || BuffersFor(lane.pool.area(), frame.len) > kMostBuffers) {
+    lane.uplink_counters.DropIn(DropReason::kFRAME_TOO_LARGE);
+    return false;
+  }
+  if (CopyToBuffers(lane.pool, received.data, received.length, &frame)) return true;
+  lane.uplink_counters.DropIn(DropReason::kNO_BUFFER);
+  return false;
+}
+
+// Replicas of a frame are copies of its bytes: what its sender left to the device is done before.
+void CompleteChain(Lane& lane, Frame& frame) {
+  if (frame.tail == nullptr || !frame.tail->NeedsChecksum()) return;
+  const virtio_net_hdr offload = std::exchange(frame.tail->offload, {});
+  CompleteChainChecksum(lane.pool.area(), frame, le16toh(offload.csum_start),
+                        le16toh(offload.csum_offset));
 }
 
 // Receives a flood's frames into fresh buffers and forwards them.
@@ -103,14 +138,14 @@ uint32_t ReceiveFloodBatch(Lane& lane, PacketSocket& socket) {
     Frame frame{buffers[i] + FrameArea::kHeadroom, received[i].length};
     lane.counters.rx_pkts.Add(1);
     if (frame.len > capacity) {
-      lane.uplink_counters.DropIn(DropReason::kFRAME_TOO_LARGE);
       lane.pool.Give(frame.addr);
-      continue;
+      if (!TakeLongFlood(lane, received[i], frame)) continue;
     }
     lane.counters.rx_octets.Add(frame.len);
     lane.uplink_counters.in_octets.Add(frame.len);
     FinishChecksums(lane, &frame, 1);
-    ForwardFlood(lane, VlanOf(received[i], frame), frame);
+    CompleteChain(lane, frame);
+    ForwardFlood(lane, VlanOf(lane, received[i], frame), frame);
   }
   return count;
 }
@@ -131,14 +166,33 @@ void Lend(Lane& lane, Peer& peer, uint32_t share) {
 }
 
 void DeliverHandover(Lane& lane, HandoverItem& item) {
-  if (item.serial == 0) return FloodHome(lane, item.vlan, item.frame);
+  if (item.serial == 0) return FloodHome(lane, item.vlan, item.source, item.frame);
   const auto port = lane.topology->by_serial.find(item.serial);
   if (port != lane.topology->by_serial.end()) {
     return DeliverToPort(lane, port->second, &item.frame, 1);
   }
   lane.uplink_counters.offered.Add(1);
   lane.uplink_counters.DropOut(DropReason::kPORT_GONE);
-  lane.pool.Give(item.frame.addr);
+  lane.GiveBack(&item.frame, 1);
+}
+
+// Takes the further buffers of a frame that `item` begins; returns how many.
+uint32_t TakeRest(Lane& lane, Handover& from, HandoverItem& item) {
+  lane.pool.tails().Clear();
+  FramePiece* pieces;
+  FrameTail& tail = *lane.pool.tails().Take(kMostBuffers, &pieces);
+  tail.head = item.frame.len;
+  tail.piece_count = 0;
+  for (HandoverItem next = item; next.more && tail.piece_count < kMostBuffers;) {
+    if (!from.items.Pop(&next)) break;
+    lane.pool.area().SetOwner(next.frame.addr, FrameArea::kInHand);
+    pieces[tail.piece_count++] = {.bytes = {lane.pool.area().Data(next.frame.addr), next.frame.len},
+                                  .buffer = next.frame.addr};
+    item.frame.len += next.frame.len;
+  }
+  tail.wire_len = item.frame.len;
+  item.frame.tail = &tail;
+  return tail.piece_count;
 }
 
 uint32_t ShareOfGrants(const Lane& lane) {
@@ -150,17 +204,19 @@ uint32_t ShareOfGrants(const Lane& lane) {
 // own ring, where a loss is its own. The peer always drains what it is handed, so this ends with
 // its next turn.
 bool MustWaitForPeer(Lane& lane, const PortEntry& entry) {
-  const uint32_t worker = entry.state->handed_to;
+  PortTurnState& state = *lane.PairOf(entry).state;
+  const uint32_t worker = state.handed_to;
   if (worker == kNoWorker) return false;
   // A quarter of the share is left to frames from the wire, which cannot wait. With half of it in
   // the ring the peer may lend no more, so no more may be asked for.
   const uint32_t quarter = ShareOfGrants(lane) / 4;
-  const uint32_t needed = std::min(entry.batch, quarter) + quarter;
+  const uint32_t batch = entry.batch * lane.uplink.buffers_per_frame();
+  const uint32_t needed = std::min(batch, quarter) + quarter;
   if (lane.peers[worker].to->grants.Available() < needed) {
     lane.waits_for_peer = true;
     return true;
   }
-  entry.state->handed_to = kNoWorker;
+  state.handed_to = kNoWorker;
   return false;
 }
 
@@ -171,7 +227,8 @@ uint32_t ReceiveFromUplink(Lane& lane) {
   lane.blocked = false;
   for (uint32_t index : lane.topology->home[lane.index]) total += ReceiveForVm(lane, index);
   std::array<Frame, kBurst> frames;
-  if (const uint32_t count = lane.uplink.Receive(frames.data(), kBurst); count > 0) {
+  lane.pool.tails().Clear();
+  if (const uint32_t count = lane.uplink.Receive(lane.pool, frames.data(), kBurst); count > 0) {
     CountFromQueue(lane, frames.data(), count);
     lane.counters.misplaced.Add(count);
     FinishChecksums(lane, frames.data(), count);
@@ -193,8 +250,12 @@ uint32_t ReceiveFromPorts(Lane& lane) {
   for (uint32_t index : lane.topology->home[lane.index]) {
     const PortEntry& entry = lane.topology->ports[index];
     if (MustWaitForPeer(lane, entry)) continue;
-    const uint32_t count = entry.port->Receive(lane.pool, frames.data(), entry.batch);
-    if (count == 0) continue;
+    Port& port = *lane.PairOf(entry).port;
+    const uint32_t count = port.Receive(lane.pool, frames.data(), entry.batch);
+    if (count == 0) {
+      port.Settle();
+      continue;
+    }
     total += count;
     FrameCounters& counters = lane.CountersOf(entry);
     uint64_t octets = 0;
@@ -203,6 +264,7 @@ uint32_t ReceiveFromPorts(Lane& lane) {
     counters.in_octets.Add(octets);
     const uint32_t kept = Police(entry, lane.pool, counters, frames.data(), count);
     ForwardFromPort(lane, index, frames.data(), kept);
+    port.Settle();
   }
   return total;
 }
@@ -217,6 +279,7 @@ uint32_t ReceiveHandovers(Lane& lane) {
     while (count < kBurst && peer.from->items.Pop(&item)) {
       ++count;
       lane.pool.area().SetOwner(item.frame.addr, FrameArea::kInHand);
+      if (item.more) count += TakeRest(lane, *peer.from, item);
       DeliverHandover(lane, item);
     }
     if (count > 0) peer.from->items.Release();

@@ -27,13 +27,19 @@ struct PortTurnState {
   uint32_t handed_to = kNoWorker;  // worker that its last burst was handed over to
 };
 
-struct PortEntry {
-  uint64_t serial = 0;  // never reused
-  uint32_t slot = 0;
-  uint32_t home = 0;  // worker: index of its home queue
+// What one worker serves of a port: a queue pair of it, and the VM's socket on that worker's queue.
+struct PortPair {
   Port* port = nullptr;
   XskSocket* vm_socket = nullptr;
   PortTurnState* state = nullptr;
+};
+
+struct PortEntry {
+  uint64_t serial = 0;  // never reused
+  uint32_t slot = 0;
+  uint32_t home = 0;  // worker: index of its home queue, which takes what others hand over
+  std::vector<PortPair> pairs;  // by worker; nothing in it where the worker serves none
+  bool coalesce = false;        // segments from the uplink, where its VM takes large ones
   uint16_t vlan = 0;
   uint32_t max_len = 0;  // longest untagged frame, bytes
   uint32_t quantum = 0;  // bytes a round, by weight

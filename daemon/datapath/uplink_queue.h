@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "daemon/xdp/frame_chain.h"
 #include "daemon/xdp/frame_pool.h"
 #include "daemon/xdp/packet_socket.h"
 #include "daemon/xdp/socket.h"
@@ -40,10 +41,16 @@ class UplinkQueue {
         flood_(flood),
         quota_(QuotaFor(anchor.area().buffers())) {}
 
-  uint32_t Receive(Frame* out, uint32_t max) { return default_.Receive(out, max); }
+  uint32_t Receive(FramePool& pool, Frame* out, uint32_t max) {
+    return default_.Receive(pool.tails(), out, max);
+  }
   PacketSocket* flood() const { return flood_; }  // null on every queue but 0
 
-  // Frames that may be under way to the wire at once, out of an area of `buffers`.
+  // Whether frames of several buffers can come and go; and how many one may have.
+  bool chains() const { return anchor_.chains(); }
+  uint32_t buffers_per_frame() const { return anchor_.buffers_per_frame(); }
+
+  // Buffers that may be under way to the wire at once, out of an area of `buffers`.
   static uint32_t QuotaFor(uint32_t buffers) { return std::min(kTxRing, buffers / 16); }
 
   uint32_t Room() {
@@ -51,12 +58,16 @@ class UplinkQueue {
     const uint32_t room = anchor_.TxRoom();
     return room < allowed ? room : allowed;
   }
-  void Transmit(const Frame* frames, uint32_t count) {
-    for (uint32_t i = 0; i < count; ++i) {
-      anchor_.area().SetOwner(frames[i].addr, FrameArea::kUplinkRings);
-    }
-    anchor_.Transmit(frames, count);
-    outstanding_ += count;
+  // How many of `count` frames, from the first on, there is room for; *buffers: that they have.
+  uint32_t Fit(const Frame* frames, uint32_t count, uint32_t* buffers) {
+    const uint32_t room = Room();
+    if (chains()) return FitInto(room, frames, count, buffers);
+    return *buffers = std::min(room, count);
+  }
+  void Transmit(const Frame* frames, uint32_t count, uint32_t buffers) {
+    SetOwner(anchor_.area(), frames, count, FrameArea::kUplinkRings, chains());
+    anchor_.Transmit(frames, count, buffers);
+    outstanding_ += buffers;
   }
   uint32_t Flush() { return anchor_.TxPending() ? anchor_.Kick() : 0; }
   bool Pending() const { return anchor_.TxPending(); }
@@ -67,7 +78,7 @@ class UplinkQueue {
   XskSocket& default_;
   PacketSocket* flood_;
   const uint32_t quota_;
-  uint32_t outstanding_ = 0;  // transmitted, not completed
+  uint32_t outstanding_ = 0;  // buffers transmitted, not completed
 };
 
 }  // namespace vmqd

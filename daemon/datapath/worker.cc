@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -22,6 +23,15 @@ namespace {
 // worker when room appears: it looks again after this time.
 constexpr int kLookAgainMs = 1;
 constexpr uint64_t kTurnsPerFlood = 8;
+// Ends a system call that a hostile front end made to wait.
+constexpr int kInterrupt = SIGUSR1;
+constexpr int kLooksBeforeStuck = 5000;  // some 300 ms
+
+void ReadyToBeInterrupted() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(kInterrupt, &action, nullptr);  // without SA_RESTART
+}
 
 int64_t NowNs() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -40,6 +50,7 @@ void Doorbell::Ring() {
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
     const Options& options, FrameArea& area, UplinkQueue& queue,
     const std::atomic<const Topology*>& published) {
+  ReadyToBeInterrupted();
   std::unique_ptr<Worker> worker(new Worker(options, area, queue, published));
   worker->epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
   worker->doorbell_.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -75,9 +86,10 @@ void Worker::Stop() {
   thread_.join();
 }
 
-absl::Status Worker::Watch(int fd) {
+absl::Status Worker::Watch(int fd, Wake wake) {
   epoll_event event{};
   event.events = EPOLLIN;
+  if (wake == Wake::kEachWrite) event.events |= EPOLLET;
   event.data.fd = fd;
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
   return absl::ResourceExhaustedError(
@@ -90,6 +102,29 @@ void Worker::Unwatch(int fd) { epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr);
 void Worker::WaitForTopology(uint64_t sequence) {
   while (topology_seen_.load(std::memory_order_acquire) < sequence) {
     doorbell_.Ring();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+}
+
+// As with the doorbell, both sides use a read-modify-write: the turn after the one that is waited
+// for sees what the caller wrote before. A plain load could overtake that write, and the worker's
+// next turn begin with what it was to stop using.
+void Worker::Unstick() {
+  const uint64_t turns = turns_done_.load(std::memory_order_acquire);
+  const bool stuck = turns == turns_looked_at_ && doorbell_.sleeping.load() == 0;
+  turns_looked_at_ = turns;
+  if (stuck && thread_.joinable()) pthread_kill(thread_.native_handle(), kInterrupt);
+}
+
+void Worker::WaitForTurn() {
+  const uint64_t before = turns_done_.fetch_add(0, std::memory_order_acq_rel);
+  for (int looks = 0; turns_done_.load(std::memory_order_acquire) == before &&
+                      !stop_.load(std::memory_order_acquire);
+       ++looks) {
+    doorbell_.Ring();
+    if (looks % kLooksBeforeStuck == kLooksBeforeStuck - 1 && thread_.joinable()) {
+      pthread_kill(thread_.native_handle(), kInterrupt);
+    }
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }
@@ -146,6 +181,7 @@ uint32_t Worker::Turn() {
   Flush(lane_);
   Recycle();
   lane_.counters.turns.Add(1);
+  turns_done_.fetch_add(1, std::memory_order_acq_rel);
   return frames;
 }
 
@@ -157,7 +193,7 @@ void Worker::PickUpTopology() {
   lane_.touched.clear();
   lane_.touched.reserve(fresh->home[lane_.index].size());
   for (uint32_t index : fresh->home[lane_.index]) {
-    fresh->ports[index].state->touched = true;
+    lane_.PairOf(fresh->ports[index]).state->touched = true;
     lane_.touched.push_back(index);
   }
   topology_seen_.store(fresh->sequence, std::memory_order_release);
@@ -173,7 +209,7 @@ void Worker::EmptyMailbox() {
 
 void Worker::Recycle() {
   for (uint32_t index : lane_.topology->home[lane_.index]) {
-    lane_.topology->ports[index].port->Recycle(lane_.pool);
+    lane_.PairOf(lane_.topology->ports[index]).port->Recycle(lane_.pool);
   }
   lane_.uplink.Recycle(lane_.pool);
   lane_.counters.buffers_free.Set(lane_.pool.available());
@@ -188,12 +224,12 @@ bool Worker::WorkArrived() const {
   return false;
 }
 
-void Worker::Arm(const PortEntry& entry, bool armed) {
+void Worker::Arm(const PortPair& pair, bool armed) {
   epoll_event event{};
   event.events = armed ? static_cast<uint32_t>(EPOLLIN) : 0;
-  event.data.fd = entry.vm_socket->fd();
+  event.data.fd = pair.vm_socket->fd();
   epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, event.data.fd, &event);
-  entry.state->armed = armed;
+  pair.state->armed = armed;
 }
 
 // A socket whose frames wait for room is readable, but must not keep the worker awake. Returns how
@@ -202,19 +238,37 @@ int Worker::DisarmBlocked() {
   // Nothing wakes the worker when a transmitted buffer comes back: short of buffers, it looks
   // itself.
   const bool short_of_buffers = lane_.pool.available() < UplinkQueue::kPoolReserve;
-  const bool look_again =
-      lane_.blocked || !lane_.touched.empty() || lane_.uplink.Pending() || short_of_buffers;
+  const bool look_again = must_look_ || lane_.blocked || !lane_.touched.empty() ||
+                          lane_.uplink.Pending() || short_of_buffers;
   for (uint32_t index : lane_.topology->home[lane_.index]) {
-    const PortEntry& entry = lane_.topology->ports[index];
-    if (entry.state->blocked == entry.state->armed) Arm(entry, !entry.state->blocked);
+    const PortPair& pair = lane_.PairOf(lane_.topology->ports[index]);
+    if (pair.state->blocked == pair.state->armed) Arm(pair, !pair.state->blocked);
   }
   return look_again ? kLookAgainMs : -1;
+}
+
+// Has the VMs of all ports wake the worker from here on. False: one has sent something already.
+bool Worker::PreparePorts() {
+  bool quiet = true;
+  must_look_ = false;
+  for (uint32_t index : lane_.topology->home[lane_.index]) {
+    switch (lane_.PairOf(lane_.topology->ports[index]).port->PrepareSleep()) {
+      case Port::Rest::kWoken:
+        break;
+      case Port::Rest::kWork:
+        quiet = false;
+        break;
+      case Port::Rest::kPoll:
+        must_look_ = true;
+    }
+  }
+  return quiet;
 }
 
 bool Worker::Sleep() {
   bool event = true;
   doorbell_.sleeping.exchange(1, std::memory_order_acq_rel);
-  if (!WorkArrived()) {
+  if (!WorkArrived() && PreparePorts()) {
     const int timeout = DisarmBlocked();
     std::array<epoll_event, 8> events;
     const int count =

@@ -16,7 +16,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "daemon/datapath/lane.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 
 namespace vmqd {
 
@@ -44,13 +44,19 @@ class Worker {
   void Start();
   void Stop();  // returns when the thread has ended
 
-  // Control. A readable `fd` wakes the worker.
-  absl::Status Watch(int fd);
+  // Control. A readable `fd` wakes the worker: as long as it is readable, or (an eventfd that
+  // nobody reads) with each write.
+  enum class Wake { kWhileReadable, kEachWrite };
+  absl::Status Watch(int fd, Wake wake = Wake::kWhileReadable);
   void Unwatch(int fd);
   // Control. How long it spins; kNeverSleep, or 0 for not at all.
   void SetSpin(int64_t nanoseconds) { spin_ns_.store(nanoseconds, std::memory_order_relaxed); }
   // Control. Waits until the worker works with a topology of at least `sequence`.
   void WaitForTopology(uint64_t sequence);
+  // Control. Returns when the turn that may be under way is over, or the worker has stopped.
+  void WaitForTurn();
+  // Control, once a second: interrupts a turn that has lasted since the last call.
+  void Unstick();
   // Control. Buffers that a closed socket held go back to the pool.
   void ReturnBuffers(const std::vector<uint64_t>& buffers) ABSL_LOCKS_EXCLUDED(mailbox_mutex_);
 
@@ -68,7 +74,8 @@ class Worker {
   void Recycle();
   bool Sleep();  // false when nothing happened but the time it looks again
   bool WorkArrived() const;
-  void Arm(const PortEntry& entry, bool armed);
+  bool PreparePorts();
+  void Arm(const PortPair& pair, bool armed);
   int DisarmBlocked();
 
   const Options options_;
@@ -76,8 +83,11 @@ class Worker {
   Lane lane_;
   Doorbell doorbell_;
   int epoll_fd_ = -1;
+  bool must_look_ = false;  // a port's VM does not wake us
   std::atomic<int64_t> spin_ns_{0};
   std::atomic<uint64_t> topology_seen_{0};
+  std::atomic<uint64_t> turns_done_{0};
+  uint64_t turns_looked_at_ = 0;  // by Unstick
   std::atomic<bool> stop_{false};
 
   std::atomic<bool> mail_{false};

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "daemon/net/checksum.h"
+#include "daemon/xdp/frame_chain.h"
 
 namespace vmqd {
 
@@ -23,7 +23,8 @@ absl::StatusOr<std::unique_ptr<NetdevPort>> NetdevPort::Open(FrameArea& area, Po
   }
   if (absl::Status status = program.SetDevice(
           options.ifindex,
-          {options.slot, options.first_socket, options.queues, area.max_frame_len()});
+          {options.slot, options.first_socket, options.queues,
+           port->anchor_->chains() ? options.max_frame_len : area.max_frame_len()});
       !status.ok()) {
     return status;
   }
@@ -46,6 +47,7 @@ absl::Status NetdevPort::OpenSockets(FrameArea& area) {
   XskSocket::Options socket;
   socket.device = options_.device;
   socket.tx_size = options_.buffers.quota;
+  socket.buffers_per_frame = BuffersFor(area, options_.max_frame_len);
   auto anchor = XskSocket::Open(*umem_, socket);
   if (!anchor.ok()) return anchor.status();
   anchor_ = *std::move(anchor);
@@ -73,17 +75,18 @@ NetdevPort::~NetdevPort() {
 
 uint32_t NetdevPort::Receive(FramePool& pool, Frame* out, uint32_t max) {
   FrameArea& area = pool.area();
+  pool.tails().Clear();
   uint32_t count = 0;
   for (Receiver& receiver : receivers_) {
-    const uint32_t fresh = receiver.socket->Receive(out + count, max - count);
-    receiver.filled -= fresh;
+    const uint32_t fresh = receiver.socket->Receive(pool.tails(), out + count, max - count);
+    for (uint32_t i = count; i < count + fresh; ++i) receiver.filled -= BuffersOf(out[i]);
     count += fresh;
   }
   for (uint32_t i = 0; i < count; ++i) {
     // A veth hands over checksums its sender left to the device, and says nothing about it.
     if (i + 1 < count) __builtin_prefetch(area.Data(out[i + 1].addr));
     area.SetOwner(out[i].addr, FrameArea::kInHand);
-    FinishPartialChecksum(area.Data(out[i].addr), out[i].len);
+    FinishChecksum(area, out[i]);
   }
   return count;
 }

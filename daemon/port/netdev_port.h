@@ -26,6 +26,8 @@ class NetdevPort final : public Port {
     uint32_t first_socket = 0;  // first of `queues` entries of port_sockets that are its own
     PortBuffers buffers{};
     std::string pin;  // of the program, see attachment.h; empty: none
+    uint32_t max_frame_len =
+        0;  // longest frame, tag included; more than a buffer: frames of several
   };
   // Opens the sockets, then attaches the program. `area` and `program` must outlive the port.
   static absl::StatusOr<std::unique_ptr<NetdevPort>> Open(FrameArea& area, PortProgram& program,
@@ -35,8 +37,11 @@ class NetdevPort final : public Port {
 
   uint32_t Receive(FramePool& pool, Frame* out, uint32_t max) override;
   uint32_t Room() override { return sender_->Room(); }
-  void Transmit(const Frame* frames, uint32_t count) override { sender_->Transmit(frames, count); }
-  uint32_t Flush() override { return sender_->Flush(); }
+  uint32_t Transmit(FramePool&, const Frame* frames, uint32_t count) override {
+    return sender_->Transmit(frames, count);
+  }
+  PortOffloads Offloads() const override { return {.chains = sender_->chains()}; }
+  Refused Flush() override { return {.frames = sender_->Flush()}; }
   void Recycle(FramePool& pool) override;
   bool Pending() const override { return sender_->Pending(); }
 

@@ -31,9 +31,12 @@ absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(Umem& home, bool zero_cop
   XskSocket::Options socket;
   socket.device = options.device;
   socket.tx_size = options.buffers.quota;
+  socket.buffers_per_frame = BuffersFor(home.area(), options.max_frame_len);
   auto opened = XskSocket::Open(zero_copy ? *port->own_umem_ : home, socket);
   if (!opened.ok()) return opened.status();
   port->socket_ = *std::move(opened);
+  port->max_frame_len_ =
+      port->socket_->chains() ? options.max_frame_len : home.area().max_frame_len();
   port->sender_ = std::make_unique<DeviceSender>(
       *port->socket_, options.buffers.quota,
       static_cast<FrameArea::Owner>(FrameArea::kFirstPort + options.slot));
@@ -48,6 +51,7 @@ absl::StatusOr<std::unique_ptr<TapPort>> TapPort::Open(Umem& home, bool zero_cop
 }
 
 uint32_t TapPort::Receive(FramePool& pool, Frame* out, uint32_t max) {
+  pool.tails().Clear();
   if (next_ == received_) ReceiveBatch(pool);
   uint32_t count = 0;
   while (next_ < received_ && count < max) {
@@ -90,21 +94,20 @@ uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
   if (!plan_ && frame.header.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
     plan_ = Segmentation::Plan({frame.data, frame.length}, frame.header);
     segment_ = 0;
-    if (!plan_ || plan_->count() > kMaxSegments ||
-        plan_->max_length() > pool.area().max_frame_len()) {
+    if (!plan_ || plan_->count() > kMaxSegments || plan_->max_length() > max_frame_len_) {
       plan_.reset();
       Drop(DropReason::kBAD_OFFLOAD);
       return 0;
     }
     segments_added_.Add(plan_->count() - 1);
   }
-  return plan_ ? ExpandSegments(pool, out, max) : ExpandPlain(out);
+  return plan_ ? ExpandSegments(pool, out, max) : ExpandPlain(pool, out);
 }
 
-// The buffer the frame was received into goes on as it is.
-uint32_t TapPort::ExpandPlain(Frame* out) {
+// The buffer the frame was received into goes on as it is, unless it was too small.
+uint32_t TapPort::ExpandPlain(FramePool& pool, Frame* out) {
   PacketSocket::Received& frame = batch_[next_];
-  if (frame.length > socket_->area().max_frame_len()) {
+  if (frame.length > max_frame_len_) {
     Drop(DropReason::kFRAME_TOO_LARGE);
     return 0;
   }
@@ -114,6 +117,8 @@ uint32_t TapPort::ExpandPlain(Frame* out) {
     Drop(DropReason::kBAD_OFFLOAD);
     return 0;
   }
+  frame.header.flags = 0;  // a long one may have to wait for buffers, and comes here again
+  if (frame.length > pool.area().max_frame_len()) return ExpandLong(pool, out);
   *out = {buffers_[next_] + FrameArea::kHeadroom, frame.length};
   if (frame.tagged) {
     // The kernel moved the tag out of the frame; put it back, so that the police sees what was
@@ -125,16 +130,34 @@ uint32_t TapPort::ExpandPlain(Frame* out) {
   return 1;
 }
 
-uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
-  const uint32_t count = std::min({max, plan_->count() - segment_, pool.available()});
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
-    out[i] = {addr, plan_->Write(segment_ + i, pool.area().Data(addr))};
-    if (batch_[next_].tagged) {
-      PushVlanTag(pool.area().Data(addr), out[i], batch_[next_].tci, batch_[next_].tpid);
-    }
+// It lies in the packet socket's own memory.
+uint32_t TapPort::ExpandLong(FramePool& pool, Frame* out) {
+  const PacketSocket::Received& frame = batch_[next_];
+  if (!CopyToBuffers(pool, frame.data, frame.length, out)) return 0;
+  if (frame.tagged) PushVlanTag(pool.area().Data(out->addr), *out, frame.tci, frame.tpid);
+  ++next_;
+  return 1;
+}
+
+bool TapPort::WriteSegment(FramePool& pool, Frame* out) {
+  if (plan_->max_length() > pool.area().max_frame_len()) {
+    uint8_t* flat = pool.tails().flat();
+    return CopyToBuffers(pool, flat, plan_->Write(segment_, flat), out);
   }
-  segment_ += count;
+  if (pool.available() == 0) return false;
+  const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
+  *out = {addr, plan_->Write(segment_, pool.area().Data(addr))};
+  return true;
+}
+
+uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
+  uint32_t count = 0;
+  for (; count < max && segment_ < plan_->count(); ++count, ++segment_) {
+    Frame& frame = out[count];
+    if (!WriteSegment(pool, &frame)) break;
+    if (!batch_[next_].tagged) continue;
+    PushVlanTag(pool.area().Data(frame.addr), frame, batch_[next_].tci, batch_[next_].tpid);
+  }
   if (segment_ == plan_->count()) {
     plan_.reset();
     ++next_;

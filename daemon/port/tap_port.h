@@ -28,6 +28,7 @@ class TapPort final : public Port {
     int ifindex = 0;
     uint32_t slot = 0;
     PortBuffers buffers{};
+    uint32_t max_frame_len = 0;  // as NetdevPort::Options
   };
   // `home`: the registration of the home queue, which the port shares, unless its sockets are
   // zero-copy ones. It and `program` must outlive the port.
@@ -37,8 +38,11 @@ class TapPort final : public Port {
 
   uint32_t Receive(FramePool& pool, Frame* out, uint32_t max) override;
   uint32_t Room() override { return sender_->Room(); }
-  void Transmit(const Frame* frames, uint32_t count) override { sender_->Transmit(frames, count); }
-  uint32_t Flush() override { return sender_->Flush(); }
+  uint32_t Transmit(FramePool&, const Frame* frames, uint32_t count) override {
+    return sender_->Transmit(frames, count);
+  }
+  PortOffloads Offloads() const override { return {.chains = sender_->chains()}; }
+  Refused Flush() override { return {.frames = sender_->Flush()}; }
   void Recycle(FramePool& pool) override { sender_->Recycle(pool); }
   bool Pending() const override { return sender_->Pending() || next_ < received_; }
 
@@ -54,8 +58,10 @@ class TapPort final : public Port {
   // Turns the frame at `next_` into at most `max` frames at `out`; moves on when it is done with
   // it.
   uint32_t Expand(FramePool& pool, Frame* out, uint32_t max);
-  uint32_t ExpandPlain(Frame* out);
+  uint32_t ExpandPlain(FramePool& pool, Frame* out);
+  uint32_t ExpandLong(FramePool& pool, Frame* out);
   uint32_t ExpandSegments(FramePool& pool, Frame* out, uint32_t max);
+  bool WriteSegment(FramePool& pool, Frame* out);
   void Drop(DropReason reason);
 
   const Options options_;
@@ -71,6 +77,8 @@ class TapPort final : public Port {
   uint32_t next_ = 0;
   std::optional<Segmentation> plan_;  // of the frame at next_
   uint32_t segment_ = 0;              // its next segment
+
+  uint32_t max_frame_len_ = 0;  // that the VM may send
 
   Counter segments_added_;  // frames made beyond the first of a large segment
   std::array<Counter, kDropReasonCount> drops_;
