@@ -13,6 +13,7 @@ std::string DeviceClaim(const std::string& device) { return absl::StrCat("device
 std::vector<std::string> ClaimsOf(const v1::Port& port) {
   std::vector<std::string> claims;
   if (!port.device().empty()) claims.push_back(DeviceClaim(port.device()));
+  if (!port.socket().empty()) claims.push_back(absl::StrCat("socket ", port.socket()));
   const std::string vlan = port.vlan() == 0 ? " untagged" : absl::StrCat(" on VLAN ", port.vlan());
   for (const std::string& mac : port.macs()) {
     claims.push_back(absl::StrCat(mac, vlan, " of ", port.uplink()));

@@ -1,5 +1,5 @@
-// Who has what only one resource can have: a device, or an address on a VLAN of an uplink. Decides
-// in which order ports can be created and updated. No daemon needed.
+// Who has what only one resource can have: a device, a socket, or an address on a VLAN of an
+// uplink. Decides in which order ports can be created and updated. No daemon needed.
 #ifndef VMQD_CLIENT_CLAIMS_H_
 #define VMQD_CLIENT_CLAIMS_H_
 

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "client/output.h"
 
 namespace vmqd::cli {
@@ -39,11 +38,6 @@ int List(const Session& session, Connection& connection, uint64_t since) {
 }
 
 }  // namespace
-
-std::string TimeText(const google::protobuf::Timestamp& time) {
-  const absl::Time at = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-  return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", at, absl::LocalTimeZone());
-}
 
 std::string ResourceText(const v1::Event& event) {
   return event.resource().empty() ? "switch" : event.resource();

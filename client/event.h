@@ -9,7 +9,6 @@
 
 namespace vmqd::cli {
 
-std::string TimeText(const google::protobuf::Timestamp& time);  // local, to the millisecond
 std::string ResourceText(const v1::Event& event);
 
 // Prints events behind revision `since` (0: from now on), with `all` also resources, until Ctrl-C.

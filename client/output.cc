@@ -12,7 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "google/protobuf/util/json_util.h"
+#include "google/protobuf/wrappers.pb.h"
 #include "proto/yaml/yaml.h"
 
 namespace vmqd::cli {
@@ -128,5 +130,29 @@ std::string Effective(const std::string& requested, const std::string& effective
 }
 
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
+
+std::string BytesText(uint64_t bytes) {
+  static constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < std::size(kUnits)) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return absl::StrCat(bytes, " ", kUnits[unit]);
+}
+
+std::string TimeText(const google::protobuf::Timestamp& time) {
+  const absl::Time at = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+  return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", at, absl::LocalTimeZone());
+}
+
+std::string JsonText(const std::string& text) {
+  google::protobuf::StringValue value;
+  value.set_value(text);
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(value, &json);
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+  return json;
+}
 
 }  // namespace vmqd::cli

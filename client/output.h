@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "google/protobuf/message.h"
+#include "google/protobuf/timestamp.pb.h"
 
 namespace vmqd::cli {
 
@@ -51,6 +52,12 @@ std::string EnumText(const std::string& name);
 std::string Effective(const std::string& requested, const std::string& effective,
                       const std::string& reason);
 std::string YesNo(bool value);
+// "512 MiB", "1025 bytes": in the largest unit that leaves no rest.
+std::string BytesText(uint64_t bytes);
+// Local, to the millisecond.
+std::string TimeText(const google::protobuf::Timestamp& time);
+// A string of JSON, quotes included.
+std::string JsonText(const std::string& text);
 
 }  // namespace vmqd::cli
 

@@ -15,8 +15,8 @@ namespace vmqd::cli {
 namespace {
 
 // What UpdateUplink and UpdatePort take; see vmqd.proto.
-constexpr std::array<std::string_view, 7> kMutable = {"wake_mode", "macs",     "vlan", "weight",
-                                                      "trusted",   "disabled", "mtu"};
+constexpr std::array<std::string_view, 8> kMutable = {
+    "wake_mode", "macs", "vlan", "weight", "trusted", "disabled", "mtu", "coalescing_off"};
 
 // The fields among `changes` that no update can change.
 std::string Immutable(const std::vector<FieldChange>& changes) {

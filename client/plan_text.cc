@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "client/output.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/util/json_util.h"
-#include "google/protobuf/wrappers.pb.h"
 
 namespace vmqd::cli {
 namespace {
@@ -55,17 +55,11 @@ std::string Json(const Message& message) {
   return json;
 }
 
-std::string Json(const std::string& text) {
-  google::protobuf::StringValue value;
-  value.set_value(text);
-  return Json(static_cast<const Message&>(value));
-}
-
 std::string Json(const std::vector<std::string>& texts) {
   return absl::StrCat("[",
                       absl::StrJoin(texts, ", ",
                                     [](std::string* out, const std::string& text) {
-                                      absl::StrAppend(out, Json(text));
+                                      absl::StrAppend(out, JsonText(text));
                                     }),
                       "]");
 }
@@ -73,12 +67,13 @@ std::string Json(const std::vector<std::string>& texts) {
 std::string ChangeJson(const Change& change) {
   std::vector<std::string> fields;
   for (const FieldChange& field : change.fields) {
-    fields.push_back(absl::StrCat("{\"field\": ", Json(field.field), ", \"before\": ",
-                                  Json(field.before), ", \"after\": ", Json(field.after), "}"));
+    fields.push_back(absl::StrCat("{\"field\": ", JsonText(field.field),
+                                  ", \"before\": ", JsonText(field.before),
+                                  ", \"after\": ", JsonText(field.after), "}"));
   }
   std::string json =
-      absl::StrCat("{\"action\": ", Json(std::string(WordsOf(change.kind).verb)),
-                   ", \"name\": ", Json(change.name), ", \"reason\": ", Json(change.reason),
+      absl::StrCat("{\"action\": ", JsonText(WordsOf(change.kind).verb),
+                   ", \"name\": ", JsonText(change.name), ", \"reason\": ", JsonText(change.reason),
                    ", \"fields\": [", absl::StrJoin(fields, ", "), "]");
   if (change.kind != ChangeKind::kDelete) {
     absl::StrAppend(&json, ", \"wanted\": ", Json(MessageOf(change.wanted)));

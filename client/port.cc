@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "client/command.h"
 #include "client/output.h"
+#include "client/vhost_text.h"
 
 namespace vmqd::cli {
 namespace {
@@ -26,6 +27,7 @@ const google::protobuf::RepeatedPtrField<std::string>& MacsOf(const v1::Port& po
 }
 
 std::string DeviceText(const v1::Port& port) {
+  if (port.kind() == v1::VHOST_USER) return port.socket();
   if (port.peer_device().empty()) return port.device();
   return absl::StrCat(port.device(), ",", port.peer_device());
 }
@@ -59,7 +61,7 @@ std::string SocketText(const v1::SocketStatistics& socket) {
 void ShowPort(const v1::Port& port) {
   std::vector<std::string> sockets;
   for (const v1::SocketStatistics& socket : port.sockets()) sockets.push_back(SocketText(socket));
-  PrintDetails({
+  std::vector<std::pair<std::string, std::string>> rows = {
       {"port", ShortName(port.name())},
       {"kind", EnumText(v1::PortKind_Name(port.kind()))},
       {"device", DeviceText(port)},
@@ -81,7 +83,11 @@ void ShowPort(const v1::Port& port) {
                              " out; see stats show ", ShortName(port.name()))},
       {"sockets", absl::StrJoin(sockets, "\n")},
       {"changed settings", absl::StrJoin(port.changed_settings(), "\n")},
-  });
+  };
+  if (port.kind() == v1::VHOST_USER) {
+    for (auto& row : VhostDetails(port)) rows.push_back(std::move(row));
+  }
+  PrintDetails(rows);
 }
 
 void ListTable(const v1::ListPortsResponse& response) {
@@ -125,6 +131,7 @@ void PrintPortLine(const Session& session, const v1::Port& port, const char* ver
 void AddPortCommands(CLI::App& app, Session& session) {
   CLI::App& resource = AddResource(app, "port", "Virtual NICs of VMs, containers and the host");
   AddPortSettingVerbs(resource, session);
+  AddPortAttachVerb(resource, session);
 
   AddVerb(resource, session, "list", "List all ports", "vmqd-cli port list -o json",
           [&session](Connection& connection) {

@@ -18,10 +18,10 @@ namespace {
 using Stub = Connection::Stub;
 
 struct PortOptions {
-  std::string name, tap, netdev, veth, host, uplink;
+  std::string name, tap, netdev, veth, host, vhost_user, uplink, vhost_role;
   std::vector<std::string> macs;
-  uint32_t vlan = 0, weight = 0, queue = 0, mtu = 0;
-  bool trusted = false, disabled = false, may_exist = false;
+  uint32_t vlan = 0, weight = 0, queue = 0, mtu = 0, queue_pairs = 0;
+  bool trusted = false, disabled = false, coalescing = true, may_exist = false;
 };
 
 // The options add and set have in common. The daemon, not the client, says which values will do.
@@ -68,6 +68,25 @@ std::vector<std::string> FillCommon(const CLI::App& verb, const PortOptions& opt
     given.push_back("trusted");
     port->set_trusted(options.trusted);
   }
+  if (Given(verb, "--no-coalescing")) {
+    given.push_back("coalescing_off");
+    port->set_coalescing_off(!options.coalescing);
+  }
+  return given;
+}
+
+std::vector<std::string> FillVhost(const CLI::App& verb, const PortOptions& options,
+                                   v1::Port* port) {
+  std::vector<std::string> given;
+  if (Given(verb, "--vhost-role")) {
+    given.push_back("vhost_role");
+    port->set_vhost_role(options.vhost_role == "vmm-listens" ? v1::VMM_LISTENS
+                                                             : v1::SWITCH_LISTENS);
+  }
+  if (Given(verb, "--queue-pairs")) {
+    given.push_back("queue_pairs");
+    port->set_queue_pairs(options.queue_pairs);
+  }
   return given;
 }
 
@@ -76,6 +95,11 @@ std::vector<std::string> FillDevices(const PortOptions& options, v1::Port* port)
     port->set_kind(options.tap.empty() ? v1::NETDEV : v1::TAP);
     port->set_device(options.tap.empty() ? options.netdev : options.tap);
     return {"kind", "device"};
+  }
+  if (!options.vhost_user.empty()) {
+    port->set_kind(v1::VHOST_USER);
+    port->set_socket(options.vhost_user);
+    return {"kind", "socket"};
   }
   port->set_kind(options.veth.empty() ? v1::HOST : v1::VETH);
   const std::string& ends = options.veth.empty() ? options.host : options.veth;
@@ -96,6 +120,7 @@ int AddPort(const CLI::App& verb, const Session& session, Connection& connection
   v1::Port* port = request.mutable_port();
   std::vector<std::string> given = FillCommon(verb, options, port);
   for (const std::string& field : FillDevices(options, port)) given.push_back(field);
+  for (const std::string& field : FillVhost(verb, options, port)) given.push_back(field);
   if (!options.uplink.empty()) {
     given.push_back("uplink");
     port->set_uplink(FullName("uplinks/", options.uplink));
@@ -154,12 +179,25 @@ int SetPort(const CLI::App& verb, const Session& session, Connection& connection
   return kDone;
 }
 
+// Of a port with --vhost-user.
+void AddVhostOptions(CLI::App& verb, PortOptions& options) {
+  verb.add_option(
+          "--vhost-role", options.vhost_role,
+          "switch-listens (default): the VMM connects to the socket; vmm-listens: vmqd does")
+      ->check(CLI::IsMember({"switch-listens", "vmm-listens"}));
+  verb.add_option("--queue-pairs", options.queue_pairs,
+                  "Most queue pairs the virtual machine may use, 1-16 (default 1)");
+  verb.add_flag("!--no-coalescing", options.coalescing,
+                "Never join segments of a TCP stream from the wire into larger ones");
+}
+
 void AddAddVerb(CLI::App& resource, Session& session) {
   auto options = std::make_shared<PortOptions>();
   // The action needs its own verb, which is there only once AddVerb has returned.
   auto self = std::make_shared<CLI::App*>(nullptr);
   CLI::App& verb = AddVerb(resource, session, "add", "Connect a virtual NIC to the switch",
                            "vmqd-cli port add vm1 --tap tap-vm1 --mac 52:54:00:00:00:01 --vlan 10\n"
+                           "  vmqd-cli port add vm2 --vhost-user vm2.sock --mac 52:54:00:00:00:02\n"
                            "  vmqd-cli port add web --veth eth-web --uplink eth1\n"
                            "  vmqd-cli port add host --host vmq-host",
                            [&session, options, self](Connection& connection) {
@@ -181,9 +219,14 @@ void AddAddVerb(CLI::App& resource, Session& session) {
   kind->add_option("--host", options->host,
                    "Make a veth pair; PEER is the host's own interface on the switch")
       ->type_name("PEER");
+  kind->add_option("--vhost-user", options->vhost_user,
+                   "Share memory with a virtual machine, by the socket of this name; port "
+                   "attach-help says how")
+      ->type_name("SOCKET");
   kind->require_option(1);
   verb.add_option("--uplink", options->uplink, "Uplink; may be left out when there is one only");
   verb.add_option("--queue", options->queue, "Home queue; chosen by vmqd when left out");
+  AddVhostOptions(verb, *options);
   verb.add_flag("--trusted", options->trusted, "Exempt from the source MAC check");
   verb.add_flag("--disabled", options->disabled, "Administratively down from the start");
   verb.add_flag("--may-exist", options->may_exist,
@@ -202,6 +245,8 @@ void AddSetVerb(CLI::App& resource, Session& session) {
   AddCommonOptions(verb, *options);
   verb.add_flag("--trusted,!--no-trusted", options->trusted,
                 "Exempt from the source MAC check, or not");
+  verb.add_flag("--coalescing,!--no-coalescing", options->coalescing,
+                "Join segments of a TCP stream from the wire for a guest that takes them, or not");
   verb.add_flag("--disable,!--enable", options->disabled, "Administratively down, or up");
 }
 

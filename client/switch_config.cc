@@ -24,6 +24,7 @@ using google::protobuf::Message;
 // What a field means that was left out; see uplink.proto and port.proto.
 constexpr uint32_t kDefaultBuffersPerQueue = 16384;
 constexpr uint32_t kDefaultWeight = 100;
+constexpr uint32_t kDefaultQueuePairs = 1;
 
 void DropWhatVmqdTells(Message* message) {
   std::vector<const FieldDescriptor*> fields;
@@ -74,6 +75,9 @@ v1::Port Complete(v1::Port port) {
     mac = absl::AsciiStrToLower(absl::StrReplaceAll(mac, {{"-", ":"}}));
   }
   if (!port.has_weight()) port.set_weight(kDefaultWeight);
+  if (port.kind() != v1::VHOST_USER) return port;
+  if (port.vhost_role() == v1::VHOST_ROLE_UNSPECIFIED) port.set_vhost_role(v1::SWITCH_LISTENS);
+  if (!port.has_queue_pairs()) port.set_queue_pairs(kDefaultQueuePairs);
   return port;
 }
 
@@ -92,6 +96,8 @@ v1::SwitchConfig AsWritten(const v1::SwitchConfig& seen) {
     port.set_name(ShortName(port.name()));
     port.set_uplink(ShortName(port.uplink()));
     if (port.weight() == kDefaultWeight) port.clear_weight();
+    if (port.vhost_role() == v1::SWITCH_LISTENS) port.clear_vhost_role();
+    if (port.queue_pairs() == kDefaultQueuePairs) port.clear_queue_pairs();
   }
   return written;
 }

@@ -1,4 +1,5 @@
 // vmqd, the daemon. The composition root: every object is built here, in order, and handed on.
+#include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -26,6 +27,7 @@
 #include "daemon/rpc/service.h"
 #include "daemon/settings/settings.h"
 #include "daemon/store/state_directory.h"
+#include "daemon/virtio/vhost_server.h"
 #include "daemon/vmq/processor_set.h"
 #include "daemon/xdp/affinity.h"
 #include "daemon/xdp/pin.h"
@@ -45,6 +47,7 @@ struct Flags {
   std::string log_level;
   std::string state_directory;
   std::string bpf_directory;
+  std::string vhost_directory;
   std::string doctor;            // device; with `diagnose`
   std::string output = "table";  // of the diagnosis
   bool diagnose = false;
@@ -66,6 +69,9 @@ absl::StatusOr<vmqd::v1::DaemonSettings> SettingsFrom(const Flags& flags) {
   if (!flags.log_level.empty()) settings->set_log_level(flags.log_level);
   if (!flags.state_directory.empty()) settings->set_state_directory(flags.state_directory);
   if (!flags.bpf_directory.empty()) settings->set_bpf_directory(flags.bpf_directory);
+  if (!flags.vhost_directory.empty()) {
+    settings->mutable_vhost_user()->set_directory(flags.vhost_directory);
+  }
   if (absl::Status status = vmqd::CheckSettings(*settings); !status.ok()) return status;
   return settings;
 }
@@ -141,10 +147,33 @@ void ChooseBpfDirectory(const std::string& wanted, vmqd::Switch::Options& option
       options.bpf_reason);
 }
 
+// The thread that speaks with VMMs, or why there is none: then the switch runs all the same,
+// without vhost-user ports.
+std::unique_ptr<vmqd::VhostServer> ServeVhost(const vmqd::v1::VhostUser& wanted,
+                                              vmqd::Switch::Options& options) {
+  std::string group = wanted.group();
+  if (getgrnam(group.c_str()) == nullptr) {
+    options.warnings.push_back("there is no group \"" + group +
+                               "\" for the sockets of vhost-user ports, so only this process's own "
+                               "user can use them; name another one below vhost_user");
+    group.clear();
+  }
+  auto server = vmqd::VhostServer::Create({wanted.directory(), group, vmqd::ModeOf(wanted)});
+  if (!server.ok()) {
+    options.vhost_reason = std::string(server.status().message());
+    options.warnings.push_back("there can be no vhost-user ports: " + options.vhost_reason);
+    return nullptr;
+  }
+  options.vhost = server->get();
+  return *std::move(server);
+}
+
 std::vector<std::string> DevicesOf(const vmqd::Switch& sw) {
   std::vector<std::string> devices;
   for (const auto& uplink : sw.ListUplinks()) devices.push_back(uplink.config.device);
-  for (const auto& port : sw.ListPorts()) devices.push_back(port.config.device);
+  for (const auto& port : sw.ListPorts()) {
+    if (!port.config.device.empty()) devices.push_back(port.config.device);
+  }
   return devices;
 }
 
@@ -243,6 +272,9 @@ int Run(const Flags& flags, vmqd::v1::DaemonSettings settings) {
   if (*metrics != nullptr && !(*metrics)->warning().empty()) {
     spdlog::warn("{}", (*metrics)->warning());
   }
+  const size_t told = options.warnings.size();
+  const auto vhost = ServeVhost(settings.vhost_user(), options);
+  for (size_t i = told; i < options.warnings.size(); ++i) spdlog::warn("{}", options.warnings[i]);
   auto vm_switch = vmqd::Switch::Create(std::move(options));
   if (!vm_switch.ok()) return Fail(vm_switch.status());
   const absl::Status served = (*server)->Serve(ServiceFor(**vm_switch, settings));
@@ -292,6 +324,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--state-directory", flags.state_directory, "where the desired state is kept");
   app.add_option("--bpf-directory", flags.bpf_directory,
                  "on a bpf file system: keeps the XDP programs at work when vmqd dies");
+  app.add_option("--vhost-directory", flags.vhost_directory,
+                 "where the sockets of vhost-user ports are");
   CLI::App& modes = *app.add_option_group("instead of serving");
   modes.add_flag("--cleanup", flags.cleanup,
                  "take out of the kernel what a daemon left there, and end");

@@ -48,7 +48,18 @@ absl::Status CheckNameFree(const std::string& device, std::string_view field) {
                              "' already; choose another name, or 'ip link del' it first"));
 }
 
+absl::Status CheckSocket(const Fabric& fabric, const PortConfig& config) {
+  for (const auto& [id, port] : fabric.ports()) {
+    if (port.config.kind != PortKind::kVhostUser || port.config.socket != config.socket) continue;
+    return Refuse(absl::StatusCode::kAlreadyExists, "SOCKET_IN_USE", "port.socket",
+                  absl::StrCat(config.socket, " is the socket of ports/", id,
+                               " already; choose another name"));
+  }
+  return fabric.CheckVhost();
+}
+
 absl::Status CheckDevice(const Fabric& fabric, const PortConfig& config) {
+  if (!HasDevice(config.kind)) return CheckSocket(fabric, config);
   if (absl::Status status = CheckDeviceFree(fabric, config.device, "port.device");
       !config.device.empty() && !status.ok()) {
     return status;
@@ -65,12 +76,16 @@ absl::Status CheckDevice(const Fabric& fabric, const PortConfig& config) {
 }
 
 absl::Status CheckMtu(const PortConfig& config, const UplinkRuntime& uplink) {
-  const uint32_t most = uplink.queues()[0].area->max_frame_len() - kEthHeaderLen - kVlanTagLen;
+  const uint32_t most = uplink.MaxMtu();
   if (config.mtu <= most) return absl::OkStatus();
-  return Refuse(
-      absl::StatusCode::kInvalidArgument, "MTU_OUT_OF_RANGE", "port.mtu",
-      absl::StrCat(config.mtu, " is more than ", most, ", the most that one buffer of uplinks/",
-                   uplink.config().id, " holds"));
+  const Link& link = uplink.link();
+  const std::string why = link.mtu > most
+                              ? "the most that AF_XDP on it takes"
+                              : absl::StrCat("the most at its device's MTU of ", link.mtu,
+                                             "; ip link set ", link.name, " mtu ", config.mtu);
+  return Refuse(absl::StatusCode::kInvalidArgument, "MTU_OUT_OF_RANGE", "port.mtu",
+                absl::StrCat(config.mtu, " is more than ", most, " on uplinks/", uplink.config().id,
+                             ", ", why));
 }
 
 }  // namespace

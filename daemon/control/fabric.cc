@@ -46,14 +46,20 @@ void Fabric::ClosePorts(const std::vector<Port*>& ports) {
   std::map<std::pair<UplinkRuntime*, uint32_t>, std::vector<Leaving>> by_queue;
   std::set<UplinkRuntime*> uplinks;
   std::vector<PortPlace> freed;
+  bool several = false;
   for (Port* port : ports) {
     if (port->runtime == nullptr) continue;
     port->runtime->Disconnect(/*hold=*/true);
     UplinkRuntime* uplink = &port->runtime->uplink();
     uplinks.insert(uplink);
-    const PortPlace& place = port->runtime->place();
-    freed.push_back(place);
-    by_queue[{uplink, place.placement.queue}].push_back({port, std::move(port->runtime)});
+    freed.push_back(port->runtime->place());
+    several = several || freed.back().pairs > 1;
+  }
+  for (Port* port : ports) {
+    if (port->runtime == nullptr) continue;
+    // A port with several pairs has sockets on several queues.
+    const uint32_t queue = several ? 0 : port->runtime->place().placement.queue;
+    by_queue[{&port->runtime->uplink(), queue}].push_back({port, std::move(port->runtime)});
   }
   for (UplinkRuntime* uplink : uplinks) Publish(*uplink);
   std::vector<std::thread> closers;
@@ -70,7 +76,7 @@ void Fabric::ClosePorts(const std::vector<Port*>& ports) {
 }
 
 void Fabric::GivePlace(const PortPlace& place) {
-  slots_.Give(place.slot, 1);
+  slots_.Give(place.slot, place.pairs);
   sockets_.Give(place.first_socket, place.sockets);
 }
 
@@ -189,26 +195,33 @@ Placement Fabric::PlaceOn(const UplinkRuntime& uplink, const PortConfig& config)
 
 absl::Status Fabric::OpenPort(Port& port) {
   PortConfig config = port.config;
+  if (!HasDevice(config.kind)) {
+    if (absl::Status status = CheckVhost(); !status.ok()) return status;
+  }
   UplinkRuntime& uplink = *uplinks_.find(config.uplink)->second.runtime;
   if (config.queue && *config.queue >= uplink.queues().size()) {
     return absl::FailedPreconditionError(absl::StrCat("queue ", *config.queue, " of uplinks/",
                                                       config.uplink, " is not there any more"));
   }
-  if (config.device.empty()) config.device = FreeKeptEnd();
+  if (config.device.empty() && HasDevice(config.kind)) config.device = FreeKeptEnd();
+  // Every pair has a queue, and so a worker, of its own.
+  const uint32_t pairs =
+      std::min(config.queue_pairs, static_cast<uint32_t>(uplink.queues().size()));
   // A netdev may have several receive queues, each with a socket of its own.
   uint32_t sockets = 1;
   if (config.kind == PortKind::kNetdev) {
     if (auto link = FindLink(config.device); link.ok()) sockets = link->queues;
   }
-  const std::optional<uint32_t> slot = slots_.Take(1);
+  const std::optional<uint32_t> slot = slots_.Take(pairs);
   const std::optional<uint32_t> first_socket = sockets_.Take(sockets);
   if (!slot || !first_socket) {
-    if (slot) slots_.Give(*slot, 1);
+    if (slot) slots_.Give(*slot, pairs);
     return Refuse(absl::StatusCode::kResourceExhausted, "TOO_MANY_PORTS", "",
                   absl::StrCat("the switch has room for ", static_cast<int>(VMQD_MAX_PORTS),
                                " ports; delete some"));
   }
-  const PortPlace place{next_serial_++, *slot, *first_socket, sockets, PlaceOn(uplink, config)};
+  const PortPlace place{next_serial_++, *slot,   pairs,
+                        *first_socket,  sockets, PlaceOn(uplink, config)};
   auto runtime = PortRuntime::Open(config, place, uplink, *program_, options_.site);
   if (runtime.ok()) {
     port.runtime = *std::move(runtime);
@@ -217,6 +230,12 @@ absl::Status Fabric::OpenPort(Port& port) {
   }
   GivePlace(place);
   return runtime.status();
+}
+
+absl::Status Fabric::CheckVhost() const {
+  if (options_.site.vhost != nullptr) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kFailedPrecondition, "NO_VHOST_USER", "port.kind",
+                absl::StrCat("this vmqd serves no vhost-user ports: ", options_.site.vhost_reason));
 }
 
 // A name for the kept end of a pair: one that is neither a device nor meant for one that waits.

@@ -105,6 +105,9 @@ class Fabric {
   // Where a port with this wish would live on a running uplink.
   static Placement PlaceOn(const UplinkRuntime& uplink, const PortConfig& config);
 
+  // Whether there can be vhost-user ports.
+  absl::Status CheckVhost() const;
+
   // Rings every worker; whether all that were rung the last time have made a turn since.
   bool WorkersAdvance();
 
@@ -141,6 +144,7 @@ class Fabric {
   // `removed`: the kernel told that it went, and all sockets on it with it.
   void LookAt(Uplink& uplink, bool removed = false);
   void LookAt(Port& port, bool removed = false);
+  void LookAtVhost(Port& port);
   void LookAtQueues(Uplink& uplink);
   void PassOnMtu(UplinkRuntime& uplink);
   template <typename Item>

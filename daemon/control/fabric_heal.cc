@@ -16,6 +16,11 @@ constexpr std::chrono::seconds kLongestPause{16};
 
 std::string Sentence(const absl::Status& status) { return std::string(status.message()); }
 
+const std::string& WhereOf(const UplinkConfig& config) { return config.device; }
+const std::string& WhereOf(const PortConfig& config) {
+  return HasDevice(config.kind) ? config.device : config.socket;
+}
+
 }  // namespace
 
 template <typename Item>
@@ -32,7 +37,7 @@ template <typename Item>
 void Fabric::Runs(Item& item) {
   item.trouble.clear();
   observer_.Happened(Severity::kInfo, NameOf(item), "RUNNING",
-                     absl::StrCat(NameOf(item), " runs on ", item.config.device));
+                     absl::StrCat(NameOf(item), " runs on ", WhereOf(item.config)));
   observer_.Changed(NameOf(item));
 }
 
@@ -177,7 +182,8 @@ void Fabric::OnLink(const LinkMonitor::Event& event) {
   for (auto& [id, port] : ports_) {
     if (port.runtime == nullptr) {
       waits = true;
-    } else if (event.overrun || port.runtime->link().ifindex == event.ifindex) {
+    } else if (HasDevice(port.config.kind) &&
+               (event.overrun || port.runtime->link().ifindex == event.ifindex)) {
       LookAt(port, event.removed);
     }
   }
@@ -233,6 +239,7 @@ void Fabric::PassOnMtu(UplinkRuntime& uplink) {
 
 void Fabric::LookAt(Port& port, bool removed) {
   PortRuntime& runtime = *port.runtime;
+  if (!HasDevice(port.config.kind)) return LookAtVhost(port);
   const Link before = runtime.link();
   const absl::StatusOr<Link> link = FindLink(before.ifindex);
   if (removed || absl::IsNotFound(link.status())) {
@@ -255,6 +262,29 @@ void Fabric::LookAt(Port& port, bool removed) {
   observer_.Happened(Severity::kInfo, NameOf(port), is_up ? "LINK_UP" : "LINK_DOWN",
                      absl::StrCat(NameOf(port), ": link ", is_up ? "up" : "down"));
   observer_.Changed(NameOf(port));
+}
+
+void Fabric::LookAtVhost(Port& port) {
+  const auto change = port.runtime->LookAtVhost();
+  if (!change) return;
+  const std::string name = NameOf(port);
+  if (change->connection) {
+    observer_.Happened(
+        Severity::kInfo, name, change->now.connected ? "VMM_CONNECTED" : "VMM_DISCONNECTED",
+        absl::StrCat(name,
+                     change->now.connected ? ": a VMM has connected to " : ": the VMM has left ",
+                     port.config.socket));
+  }
+  if (change->link) {
+    const bool up = port.runtime->link_up().load();
+    observer_.Happened(Severity::kInfo, name, up ? "LINK_UP" : "LINK_DOWN",
+                       absl::StrCat(name, ": link ", up ? "up" : "down"));
+  }
+  if (change->fault) {
+    observer_.Happened(Severity::kWarning, name, "FAULTED",
+                       absl::StrCat(name, ": ", change->now.last_fault));
+  }
+  observer_.Changed(name);
 }
 
 // A program that somebody detached is attached again; one that somebody put in its place is left
@@ -324,8 +354,8 @@ void Fabric::Tick(double seconds) {
       continue;
     }
     port.runtime->Sample(seconds);
-    if (port.config.kind == PortKind::kNetdev) LookAt(port);
-    if (port.runtime != nullptr) LookAtProgramOf(port);
+    if (port.config.kind == PortKind::kNetdev || !HasDevice(port.config.kind)) LookAt(port);
+    if (port.runtime != nullptr && HasDevice(port.config.kind)) LookAtProgramOf(port);
   }
   if (waits) Resume();
 }

@@ -16,7 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "daemon/control/model.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 
 namespace vmqd {
 

@@ -34,6 +34,7 @@ PortConfig Patched(PortConfig config, const PortPatch& patch) {
   if (patch.trusted) config.trusted = *patch.trusted;
   if (patch.disabled) config.disabled = *patch.disabled;
   if (patch.mtu) config.mtu = *patch.mtu;
+  if (patch.coalescing_off) config.coalescing_off = *patch.coalescing_off;
   return config;
 }
 

@@ -12,13 +12,14 @@
 
 #include "daemon/net/drop_reason.h"
 #include "daemon/net/mac_address.h"
+#include "daemon/virtio/vhost_role.h"
 
 namespace vmqd {
 
 enum class XdpMode { kNative, kGeneric, kAuto };
 enum class Steering { kSoftware, kExternal };
 enum class WakeMode { kAdaptive, kPoll, kInterrupt };
-enum class PortKind { kTap, kNetdev, kVeth, kHost };
+enum class PortKind { kTap, kNetdev, kVeth, kHost, kVhostUser };
 enum class OperStatus { kUp, kDown, kFaulted, kWaiting };
 enum class Severity { kInfo, kWarning, kAlarm };
 
@@ -27,6 +28,7 @@ inline constexpr uint32_t kMinBuffersPerQueue = 2048;
 inline constexpr uint32_t kMaxBuffersPerQueue = 131072;
 inline constexpr uint32_t kDefaultWeight = 100;
 inline constexpr size_t kMaxMacsPerPort = 64;
+inline constexpr uint32_t kMaxQueuePairs = 16;
 
 struct UplinkConfig {
   std::string id;  // "eth0", without the collection
@@ -52,6 +54,11 @@ struct PortConfig {
   bool trusted = false;
   bool disabled = false;
   uint32_t mtu = 0;  // 0: the uplink's
+  // kVhostUser only.
+  std::string socket;  // name under the daemon's directory
+  VhostRole vhost_role = VhostRole::kSwitchListens;
+  uint32_t queue_pairs = 1;
+  bool coalescing_off = false;
   friend bool operator==(const PortConfig&, const PortConfig&) = default;
 };
 
@@ -63,6 +70,7 @@ struct PortPatch {
   std::optional<bool> trusted;
   std::optional<bool> disabled;
   std::optional<uint32_t> mtu;
+  std::optional<bool> coalescing_off;
 };
 
 // The mutable fields of an uplink; absent means unchanged.
@@ -175,6 +183,32 @@ struct QueueStatus {
   std::vector<SocketStatus> sockets;
 };
 
+struct VhostPortRing {
+  uint32_t index = 0;  // 2i: what the guest receives by, 2i + 1: what it transmits by
+  uint32_t size = 0;   // entries
+  bool running = false;
+  bool enabled = false;
+};
+
+// A vhost-user port as its front end sees it.
+struct VhostPortStatus {
+  std::string socket_path;
+  bool connected = false;
+  std::chrono::system_clock::time_point since;  // when that began
+  std::vector<std::string> features;            // negotiated, by name
+  std::vector<std::string> protocol_features;
+  std::vector<std::string> offloads;  // what is done where, in sentences
+  uint32_t memory_regions = 0;
+  uint64_t memory_bytes = 0;
+  bool memory_sealed = false;
+  bool logging = false;  // dirty pages, for a migration
+  std::vector<VhostPortRing> rings;
+  std::string last_fault;
+  std::chrono::system_clock::time_point last_fault_time;
+  uint64_t connections = 0;
+  uint64_t faults = 0;
+};
+
 struct PortStatus {
   PortConfig config;  // uplink and device filled in
   OperStatus oper = OperStatus::kUp;
@@ -189,6 +223,9 @@ struct PortStatus {
   std::vector<SocketStatus> sockets;
   std::vector<std::string> changed_settings;
   std::string etag;
+  uint32_t queue_pairs = 1;  // served
+  std::string queue_pairs_reason;
+  std::optional<VhostPortStatus> vhost;
 };
 
 // Something that happened. `resource` is a name as the API spells it, empty for the whole switch;

@@ -1,3 +1,4 @@
+// Opening, connecting and closing a port. What it reports is in port_status.cc.
 #include "daemon/control/port_runtime.h"
 
 #include <algorithm>
@@ -6,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/control/error.h"
-#include "daemon/control/status.h"
 #include "daemon/net/ethernet.h"
 #include "daemon/port/netdev_port.h"
 #include "daemon/port/tap_port.h"
@@ -27,10 +27,6 @@ constexpr std::array<BufferStep, 5> kBufferSteps = {{
     {18, {128, 32, 32}},
     {UINT32_MAX, {32, 16, 16}},
 }};
-
-// Bytes a VM socket hands over in a round, per point of weight: 64 frames of 1500 at weight 100.
-constexpr uint32_t kQuantumPerWeight = 1024;
-constexpr uint32_t kLeastQuantum = 2048;
 
 absl::Status DeviceError(const absl::Status& status, std::string_view field) {
   if (RefusalOf(status).reason != "UNKNOWN") return status;
@@ -59,7 +55,8 @@ absl::StatusOr<std::unique_ptr<PortRuntime>> PortRuntime::Open(const PortConfig&
                                                                const Site& site) {
   std::unique_ptr<PortRuntime> port(new PortRuntime(config, place, uplink, site));
   if (absl::Status status = port->OpenDevice(); !status.ok()) return status;
-  if (absl::Status status = port->OpenSockets(program); !status.ok()) return status;
+  if (absl::Status status = port->OpenPairs(); !status.ok()) return status;
+  if (absl::Status status = port->OpenPort(program); !status.ok()) return status;
   if (absl::Status status = port->WatchSockets(); !status.ok()) return status;
   for (size_t i = 0; i < uplink.queues().size(); ++i) {
     port->counters_.push_back(std::make_unique<FrameCounters>());
@@ -70,6 +67,7 @@ absl::StatusOr<std::unique_ptr<PortRuntime>> PortRuntime::Open(const PortConfig&
 
 absl::Status PortRuntime::OpenDevice() {
   config_.uplink = uplink_.config().id;
+  if (!HasDevice(config_.kind)) return absl::OkStatus();
   if (absl::Status status = MakeOrAdoptDevice(); !status.ok()) return status;
   auto link = FindLink(config_.device);
   if (!link.ok()) return DeviceError(link.status(), "port.device");
@@ -132,64 +130,122 @@ void DeleteMadeDevice(const PortConfig& config, const Site& site) {
 }
 
 uint32_t PortRuntime::EffectiveMtu() const {
-  const uint32_t most = home().area->max_frame_len() - kEthHeaderLen - kVlanTagLen;
   const uint32_t wanted = config_.mtu != 0 ? config_.mtu : uplink_.link().mtu;
-  return std::min(wanted, most);
+  return std::min(wanted, uplink_.MaxMtu());
 }
 
-absl::Status PortRuntime::OpenSockets(PortProgram& program) {
-  QueueRuntime& queue = home();
+absl::Status PortRuntime::OpenPairs() {
+  const auto queues = static_cast<uint32_t>(uplink_.queues().size());
+  pairs_.reserve(place_.pairs);
+  for (uint32_t i = 0; i < place_.pairs; ++i) {
+    Pair& pair = pairs_.emplace_back();
+    pair.queue = (place_.placement.queue + i) % queues;
+    if (absl::Status status = OpenPair(pair); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// The VM's socket on one queue, and what the pair may tie up there.
+absl::Status PortRuntime::OpenPair(Pair& pair) {
+  QueueRuntime& queue = QueueOf(pair);
   auto buffers = BuffersFor(queue.ports, link_.queues, queue.area->buffers() - queue.reserved);
   if (!buffers.ok()) {
-    return Refuse(absl::StatusCode::kResourceExhausted, "NO_BUFFERS", "port.queue",
-                  absl::StrCat("queue ", place_.placement.queue, " of ", config_.uplink, " serves ",
-                               queue.ports,
-                               " ports and has no buffers left for another; ask for "
-                               "another queue, or add the uplink with more buffers_per_queue"));
+    return Refuse(
+        absl::StatusCode::kResourceExhausted, "NO_BUFFERS", "port.queue",
+        absl::StrCat("queue ", pair.queue, " of ", config_.uplink, " serves ", queue.ports,
+                     " ports and has no buffers left for another; ask for "
+                     "another queue, or add the uplink with more buffers_per_queue"));
   }
-  buffers_ = *buffers;
-  queue.reserved += buffers_.total();
+  pair.state = std::make_unique<PortTurnState>();
+  pair.buffers = *buffers;
+  // What its guest sends and receives is copied: nothing of it waits in rings of the kernel.
+  if (config_.kind == PortKind::kVhostUser) pair.buffers.fill = pair.buffers.quota = 0;
+  queue.reserved += pair.buffers.total();
   ++queue.ports;
-  reserved_ = true;
 
   XskSocket::Options socket;
   socket.device = uplink_.link().name;
-  socket.queue = place_.placement.queue;
-  socket.rx_size = buffers_.vm_ring;
+  socket.queue = pair.queue;
+  socket.rx_size = pair.buffers.vm_ring;
   socket.anchor = false;
+  socket.buffers_per_frame = queue.anchor->buffers_per_frame();
   auto vm_socket = XskSocket::Open(*queue.umem, socket);
   if (!vm_socket.ok()) return DeviceError(vm_socket.status(), "port.uplink");
-  vm_socket_ = *std::move(vm_socket);
+  pair.vm_socket = *std::move(vm_socket);
+  return absl::OkStatus();
+}
 
-  absl::Status status = absl::OkStatus();
-  if (config_.kind == PortKind::kTap) {
-    auto port = TapPort::Open(*queue.umem, queue.anchor->zero_copy(), program,
-                              {link_.name, link_.ifindex, place_.slot, buffers_});
-    status = port.status();
-    if (port.ok()) port_ = *std::move(port);
-  } else {
-    // Behind XDP, for the moments in which no program is attached: while the port is removed, or
-    // after the daemon died.
-    if (device_made_) {
-      if (absl::Status fenced = program.Fence(link_.ifindex, link_.name); !fenced.ok()) {
-        return DeviceError(fenced, "port.device");
-      }
-    }
-    auto port = NetdevPort::Open(*queue.area, program,
-                                 {link_.name, link_.ifindex, link_.queues, place_.slot,
-                                  place_.first_socket, buffers_, site_.PinOf("port", config_.id)});
-    status = port.status();
-    if (port.ok()) port_ = *std::move(port);
+absl::Status PortRuntime::OpenPort(PortProgram& program) {
+  if (config_.kind == PortKind::kVhostUser) return OpenVhost();
+  absl::Status status = config_.kind == PortKind::kTap ? OpenTap(program) : OpenNetdev(program);
+  if (!status.ok()) return DeviceError(status, "port.device");
+  pairs_[0].port = port_.get();
+  return status;
+}
+
+absl::Status PortRuntime::OpenTap(PortProgram& program) {
+  auto port = TapPort::Open(
+      *home().umem, home().anchor->zero_copy(), program,
+      {link_.name, link_.ifindex, place_.slot, pairs_[0].buffers, uplink_.max_frame_len()});
+  if (port.ok()) port_ = *std::move(port);
+  return port.status();
+}
+
+absl::Status PortRuntime::OpenNetdev(PortProgram& program) {
+  // Behind XDP, for the moments in which no program is attached: while the port is removed, or
+  // after the daemon died.
+  if (device_made_) {
+    if (absl::Status status = program.Fence(link_.ifindex, link_.name); !status.ok()) return status;
   }
-  return status.ok() ? status : DeviceError(status, "port.device");
+  auto port = NetdevPort::Open(
+      *home().area, program,
+      {link_.name, link_.ifindex, link_.queues, place_.slot, place_.first_socket, pairs_[0].buffers,
+       site_.PinOf("port", config_.id), uplink_.max_frame_len()});
+  if (port.ok()) port_ = *std::move(port);
+  return port.status();
+}
+
+// Front ends may connect from here on; frames for the VM come with Connect.
+absl::Status PortRuntime::OpenVhost() {
+  VhostUserPort::Workers workers;
+  for (QueueRuntime& queue : uplink_.queues()) {
+    if (queue.scratch == nullptr) queue.scratch = std::make_unique<VhostScratch>();
+    workers.scratch.push_back(queue.scratch.get());
+  }
+  workers.wait = [this] {
+    for (QueueRuntime& queue : uplink_.queues()) queue.worker->WaitForTurn();
+  };
+  std::vector<VhostUserPort::Host> hosts;
+  for (Pair& pair : pairs_) {
+    Worker* worker = QueueOf(pair).worker.get();
+    hosts.push_back(
+        {.worker = pair.queue,
+         .watch = [worker](int fd) { return worker->Watch(fd, Worker::Wake::kEachWrite); },
+         .unwatch = [worker](int fd) { worker->Unwatch(fd); },
+         .wake = [worker] { worker->doorbell().Ring(); }});
+  }
+  const VhostOptions device{.queue_pairs = place_.pairs,
+                            .features = SupportedVirtioFeatures(),
+                            .mtu = static_cast<uint16_t>(EffectiveMtu()),
+                            .mac = config_.macs[0]};
+  vhost_ = std::make_unique<VhostUserPort>(
+      *site_.vhost,
+      VhostUserPort::Options{place_.serial, config_.socket, config_.vhost_role, device},
+      std::move(hosts), std::move(workers), link_up_);
+  for (uint32_t i = 0; i < place_.pairs; ++i) pairs_[i].port = &vhost_->pair(i);
+  absl::Status status = vhost_->Listen();
+  if (status.ok()) return status;
+  return Refuse(status.code(), "SOCKET", "port.socket", std::string(status.message()));
 }
 
 absl::Status PortRuntime::WatchSockets() {
-  Worker& worker = *home().worker;
-  std::vector<int> fds = port_->WakeFds();
-  fds.push_back(vm_socket_->fd());
-  for (int fd : fds) {
-    if (absl::Status status = worker.Watch(fd); !status.ok()) return status;
+  for (const Pair& pair : pairs_) {
+    Worker& worker = *QueueOf(pair).worker;
+    std::vector<int> fds = pair.port->WakeFds();
+    fds.push_back(pair.vm_socket->fd());
+    for (int fd : fds) {
+      if (absl::Status status = worker.Watch(fd); !status.ok()) return status;
+    }
   }
   return absl::OkStatus();
 }
@@ -207,7 +263,9 @@ absl::Status PortRuntime::Claim(const PortConfig& config) {
     status = uplink_.flood().Claim(mac);
     if (!status.ok()) break;
     ++claimed;
-    status = uplink_.program().SetFilter(mac, vlan, {place_.slot, place_.placement.queue});
+    status = uplink_.program().SetFilter(mac, vlan,
+                                         {place_.slot, place_.placement.queue, place_.pairs,
+                                          static_cast<uint32_t>(uplink_.queues().size())});
     if (!status.ok()) break;
   }
   if (status.ok()) return status;
@@ -219,7 +277,10 @@ absl::Status PortRuntime::Claim(const PortConfig& config) {
 }
 
 absl::Status PortRuntime::Connect() {
-  absl::Status status = uplink_.program().SetVmSocket(place_.slot, vm_socket_->fd());
+  absl::Status status = absl::OkStatus();
+  for (uint32_t i = 0; i < place_.pairs && status.ok(); ++i) {
+    status = uplink_.program().SetVmSocket(place_.slot + i, pairs_[i].vm_socket->fd());
+  }
   if (status.ok()) status = Claim(config_);
   connected_ = status.ok();
   return status;
@@ -272,24 +333,32 @@ absl::Status PortRuntime::Reconfigure(const PortConfig& config) {
 }
 
 // Frames that came to the VM socket and that no worker will take out any more.
-void PortRuntime::DrainVmSocket() {
+void PortRuntime::DrainVmSocket(Pair& pair) {
   std::array<Frame, kBurst> frames;
   std::vector<uint64_t> buffers;
-  while (const uint32_t count = vm_socket_->Receive(frames.data(), kBurst)) {
-    for (uint32_t i = 0; i < count; ++i) buffers.push_back(frames[i].addr);
+  const auto tails = std::make_unique<TailRoom>();
+  while (const uint32_t count = pair.vm_socket->Receive(*tails, frames.data(), kBurst)) {
+    for (uint32_t i = 0; i < count; ++i) {
+      buffers.push_back(frames[i].addr);
+      for (uint32_t piece = 1; piece < BuffersOf(frames[i]); ++piece) {
+        buffers.push_back(frames[i].tail->pieces[piece - 1].buffer);
+      }
+    }
+    pair.drained += count;
+    tails->Clear();
   }
-  drained_ += buffers.size();
-  home().worker->ReturnBuffers(buffers);
+  QueueOf(pair).worker->ReturnBuffers(buffers);
 }
 
 Counters PortRuntime::Close() {
   Disconnect();
-  if (closed_ || port_ == nullptr) return {};
+  if (closed_ || pairs_.empty() || pairs_.back().port == nullptr) return {};
   closed_ = true;
-  port_->StopArrivals();
-  uplink_.program().ClearVmSocket(place_.slot);
+  if (vhost_ != nullptr) vhost_->Close();
+  if (port_ != nullptr) port_->StopArrivals();
+  for (uint32_t i = 0; i < place_.pairs; ++i) uplink_.program().ClearVmSocket(place_.slot + i);
   WaitForRunningPrograms();
-  DrainVmSocket();
+  for (Pair& pair : pairs_) DrainVmSocket(pair);
   Counters last = CountersNow();
   const uint64_t undelivered = last.in_pkts - last.in_forwarded_pkts - last.InDiscards();
   last.in_drops[VMQD_DROP_PORT_GONE] += undelivered;
@@ -298,18 +367,21 @@ Counters PortRuntime::Close() {
 
 PortRuntime::~PortRuntime() {
   Close();
-  Worker& worker = *home().worker;
+  vhost_.reset();
   if (port_ != nullptr) {
+    Worker& worker = *home().worker;
     for (int fd : port_->WakeFds()) worker.Unwatch(fd);
     port_.reset();
     worker.ReturnBuffers(
         home().area->OwnedBy(static_cast<FrameArea::Owner>(FrameArea::kFirstPort + place_.slot)));
   }
-  if (vm_socket_ != nullptr) worker.Unwatch(vm_socket_->fd());
-  vm_socket_.reset();
-  if (reserved_) {
-    home().reserved -= buffers_.total();
-    --home().ports;
+  for (Pair& pair : pairs_) {
+    QueueRuntime& queue = QueueOf(pair);
+    if (pair.vm_socket != nullptr) queue.worker->Unwatch(pair.vm_socket->fd());
+    pair.vm_socket.reset();
+    if (pair.state == nullptr) continue;
+    queue.reserved -= pair.buffers.total();
+    --queue.ports;
   }
   // An error means that somebody else deleted it first.
   if (!delete_device_) return;
@@ -318,91 +390,6 @@ PortRuntime::~PortRuntime() {
   } else {
     DeleteLink(link_.ifindex).IgnoreError();
   }
-}
-
-uint32_t PortRuntime::BuffersHeld() const {
-  return home().area->CountOwnedBy(
-      static_cast<FrameArea::Owner>(FrameArea::kFirstPort + place_.slot));
-}
-
-PortEntry PortRuntime::Entry() {
-  PortEntry entry;
-  entry.serial = place_.serial;
-  entry.slot = place_.slot;
-  entry.home = place_.placement.queue;
-  entry.port = port_.get();
-  entry.vm_socket = vm_socket_.get();
-  entry.state = &state_;
-  entry.vlan = static_cast<uint16_t>(config_.vlan);
-  entry.max_len = EffectiveMtu() + kEthHeaderLen;
-  entry.quantum = std::max(config_.weight * kQuantumPerWeight, kLeastQuantum);
-  entry.batch = std::clamp(config_.weight * kBurst / kDefaultWeight, kBurst / 16, kBurst);
-  entry.trusted = config_.trusted;
-  entry.disabled = config_.disabled;
-  for (const MacAddress& mac : config_.macs) entry.macs.push_back(mac.ToWord());
-  for (const auto& counters : counters_) entry.counters.push_back(counters.get());
-  entry.link_up = &link_up_;
-  return entry;
-}
-
-Counters PortRuntime::CountersNow() const {
-  Counters counters;
-  for (const auto& by_worker : counters_) AddFrameCounters(*by_worker, counters);
-  const PortArrivals arrivals = port_->Arrivals();
-  counters.in_pkts = arrivals.pkts;
-  for (size_t i = 0; i < kDropReasonCount; ++i) counters.in_drops[i] += arrivals.drops[i];
-  // Offered by the XDP program, and lost before a worker saw it.
-  const xdp_statistics socket = vm_socket_->Statistics();
-  counters.offered_pkts += socket.rx_ring_full + socket.rx_dropped + drained_;
-  counters.out_drops[VMQD_DROP_RX_RING_FULL] += socket.rx_ring_full;
-  counters.out_drops[VMQD_DROP_RX_NO_BUFFER] += socket.rx_dropped;
-  counters.out_drops[VMQD_DROP_PORT_GONE] += drained_;
-  return counters;
-}
-
-PortStatus PortRuntime::Status() const {
-  PortStatus status;
-  status.config = config_;
-  if (config_.disabled) {
-    status.oper = OperStatus::kDown;
-    status.oper_reason = "administratively down";
-  } else if (!link_.up || !link_.carrier) {
-    status.oper = OperStatus::kDown;
-    status.oper_reason = !link_.up ? absl::StrCat(link_.name, " is down")
-                         : config_.kind == PortKind::kTap
-                             ? absl::StrCat("no VMM has opened ", link_.name)
-                             : absl::StrCat("the other end of ", link_.name, " is down");
-  }
-  status.queue = place_.placement.queue;
-  status.queue_reason = place_.placement.reason;
-  status.mtu = EffectiveMtu();
-  status.macs = config_.macs;
-  status.cpu = home().worker->cpu();
-  status.counters = CountersNow();
-  status.rates = rates_;
-  status.sockets.push_back(StatusOf(*vm_socket_, "vm"));
-  for (const XskSocket* socket : port_->Sockets()) {
-    status.sockets.push_back(StatusOf(*socket, "port"));
-  }
-  return status;
-}
-
-void PortRuntime::OnLink(bool up, bool carrier) {
-  link_.up = up;
-  link_.carrier = carrier;
-  link_up_.store(up && carrier);
-}
-
-void PortRuntime::Sample(double seconds) {
-  RateSample now;
-  for (const auto& counters : counters_) {
-    now.in_pkts += counters->in_received.Get();
-    now.out_pkts += counters->out_pkts.Get();
-    now.in_octets += counters->in_octets.Get();
-    now.out_octets += counters->out_octets.Get();
-  }
-  rates_ = RatesBetween(sample_, now, seconds);
-  sample_ = now;
 }
 
 }  // namespace vmqd

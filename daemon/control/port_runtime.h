@@ -16,6 +16,7 @@
 #include "daemon/control/uplink_runtime.h"
 #include "daemon/datapath/topology.h"
 #include "daemon/port/port.h"
+#include "daemon/port/vhost_user_port.h"
 #include "daemon/vmq/placement.h"
 #include "daemon/xdp/link.h"
 #include "daemon/xdp/program.h"
@@ -23,12 +24,17 @@
 namespace vmqd {
 
 // Whether the device of this kind is made, and deleted, by vmqd.
-inline bool MakesDevice(PortKind kind) { return kind != PortKind::kNetdev; }
+inline bool MakesDevice(PortKind kind) {
+  return kind != PortKind::kNetdev && kind != PortKind::kVhostUser;
+}
+// Whether it has a network device at all.
+inline bool HasDevice(PortKind kind) { return kind != PortKind::kVhostUser; }
 
 // The places a port takes in tables that are fixed when it is added.
 struct PortPlace {
   uint64_t serial = 0;
-  uint32_t slot = 0;
+  uint32_t slot = 0;          // the first of as many as it has queue pairs
+  uint32_t pairs = 1;         // on as many queues, the home queue and those that follow it
   uint32_t first_socket = 0;  // of port_sockets
   uint32_t sockets = 1;       // so many: receive queues of its device
   Placement placement;
@@ -64,8 +70,16 @@ class PortRuntime {
   void DeleteDevice() { delete_device_ = device_made_; }
 
   // What runs on the port's device; kOurs for kinds that attach no program.
-  Attachment::State LookAtProgram() const { return port_->LookAtProgram(); }
-  absl::Status AttachAgain() { return port_->AttachAgain(); }
+  Attachment::State LookAtProgram() const { return pairs_[0].port->LookAtProgram(); }
+  absl::Status AttachAgain() { return pairs_[0].port->AttachAgain(); }
+  // Vhost-user: passes on what workers found wrong; what has changed since the last look.
+  struct VhostChange {
+    bool connection = false;  // it came or went
+    bool link = false;
+    bool fault = false;  // there was one
+    VhostStatus now;
+  };
+  std::optional<VhostChange> LookAtVhost();
 
   // Applies new MACs, VLAN and so on to filters and the snapshot's entry. On error nothing changed.
   absl::Status Reconfigure(const PortConfig& config);
@@ -96,11 +110,28 @@ class PortRuntime {
   absl::Status OpenDevice();
   absl::Status MakeOrAdoptDevice();
   absl::Status SetUpPeer();
-  absl::Status OpenSockets(PortProgram& program);
+  // A queue pair, on the queue that serves it.
+  struct Pair {
+    uint32_t queue = 0;
+    PortBuffers buffers{};
+    std::unique_ptr<XskSocket> vm_socket;
+    Port* port = nullptr;
+    std::unique_ptr<PortTurnState> state;
+    uint64_t drained = 0;  // frames found in the VM socket when it was closed
+  };
+  absl::Status OpenPairs();
+  absl::Status OpenPair(Pair& pair);
+  absl::Status OpenPort(PortProgram& program);
+  absl::Status OpenTap(PortProgram& program);
+  absl::Status OpenNetdev(PortProgram& program);
+  absl::Status OpenVhost();
   absl::Status WatchSockets();
+  QueueRuntime& QueueOf(const Pair& pair) const { return uplink_.queues()[pair.queue]; }
   QueueRuntime& home() const { return uplink_.queues()[place_.placement.queue]; }
+  void DescribeLink(PortStatus& status) const;
+  VhostPortStatus VhostNow() const;
   uint32_t EffectiveMtu() const;
-  void DrainVmSocket();
+  void DrainVmSocket(Pair& pair);
   Counters CountersNow() const;
 
   PortConfig config_;
@@ -110,15 +141,15 @@ class PortRuntime {
   Link link_;
   bool device_made_ = false;    // by this daemon or an earlier one
   bool delete_device_ = false;  // when the object goes
-  bool reserved_ = false;
   bool connected_ = false;
   std::atomic<bool> link_up_{false};
-  PortBuffers buffers_{};
-  std::unique_ptr<XskSocket> vm_socket_;
-  std::unique_ptr<Port> port_;
-  PortTurnState state_;
+  std::vector<Pair> pairs_;
+  std::unique_ptr<Port> port_;  // on a device; one pair
+  std::unique_ptr<VhostUserPort> vhost_;
+  bool vhost_connected_ = false;  // when it was looked at last, and so on
+  bool vhost_link_ = false;
+  uint64_t vhost_faults_ = 0;
   std::vector<std::unique_ptr<FrameCounters>> counters_;  // by worker
-  uint64_t drained_ = 0;  // frames found in the VM socket when it was closed
   bool closed_ = false;
   RateSample sample_;
   Rates rates_;

@@ -11,7 +11,11 @@
 
 namespace vmqd {
 
+class VhostServer;
+
 struct Site {
+  VhostServer* vhost = nullptr;  // null: no vhost-user ports
+  std::string vhost_reason;      // why
   SettingsLedger* ledger = nullptr;
   std::string bpf_directory;  // where attached programs are pinned; empty: nowhere
   std::string bpf_reason;     // why nowhere

@@ -38,7 +38,9 @@ absl::Status Switch::Impl::Start() {
     if (state.boot_id != begin.boot_id) begin.borrowed.emplace();
     WriteBegin(std::move(begin));
 
-    Site site{.ledger = &ledger_,
+    Site site{.vhost = options_.vhost,
+              .vhost_reason = options_.vhost_reason,
+              .ledger = &ledger_,
               .bpf_directory = options_.bpf_directory,
               .bpf_reason = options_.bpf_reason,
               .mark = MarkPrefix(state)};

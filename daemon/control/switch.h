@@ -27,6 +27,8 @@
 
 namespace vmqd {
 
+class VhostServer;
+
 // What a caller may ask of a change; see vmqd.proto.
 struct ChangeOptions {
   bool validate_only = false;
@@ -46,6 +48,8 @@ class Switch {
     // daemon.
     std::string bpf_directory;
     std::string bpf_reason;             // why it is empty, for those who ask
+    VhostServer* vhost = nullptr;       // outlives the switch; nullptr: no vhost-user ports
+    std::string vhost_reason;           // why
     std::vector<std::string> warnings;  // to be shown for as long as it runs
   };
 

@@ -20,7 +20,7 @@
 #include "daemon/control/history.h"
 #include "daemon/control/ledger.h"
 #include "daemon/control/switch.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 
 namespace vmqd {
 

@@ -25,7 +25,9 @@ class TopologyBuilder {
 
   void Add(PortEntry entry) {
     const auto index = static_cast<uint32_t>(topology_->ports.size());
-    topology_->home[entry.home].push_back(index);
+    for (size_t worker = 0; worker < entry.pairs.size(); ++worker) {
+      if (entry.pairs[worker].port != nullptr) topology_->home[worker].push_back(index);
+    }
     topology_->by_serial.emplace(entry.serial, index);
     for (uint64_t mac : entry.macs) {
       topology_->owners.emplace(Topology::Key(entry.vlan, mac), index);

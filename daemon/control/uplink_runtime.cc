@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "daemon/control/error.h"
 #include "daemon/net/ethernet.h"
+#include "daemon/xdp/frame_chain.h"
 
 namespace vmqd {
 namespace {
@@ -21,14 +22,20 @@ constexpr uint32_t kLargeBuffer = 4096;
 // Devices whose other end is a network stack of this machine, which leaves checksums to them.
 bool IsVirtual(const Link& link) { return link.kind == "veth" || link.kind == "tun"; }
 
-uint32_t MaxMtu(uint32_t buffer_size) {
+uint32_t MtuOf(uint32_t buffer_size) {
   return buffer_size - FrameArea::kHeadroom - kEthHeaderLen - kVlanTagLen;
 }
 
 }  // namespace
 
 uint32_t UplinkRuntime::BufferSizeFor(uint32_t mtu) {
-  return mtu <= MaxMtu(kSmallBuffer) ? kSmallBuffer : kLargeBuffer;
+  return mtu <= MtuOf(kSmallBuffer) ? kSmallBuffer : kLargeBuffer;
+}
+
+uint32_t UplinkRuntime::FrameLimitFor(uint32_t mtu, bool chains) {
+  const uint32_t capacity = BufferSizeFor(mtu) - FrameArea::kHeadroom;
+  const uint32_t longest = mtu + kEthHeaderLen + kVlanTagLen;
+  return chains && longest > capacity ? std::min(longest, kMostBuffers * capacity) : capacity;
 }
 
 UplinkRuntime::UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site)
@@ -59,11 +66,20 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
   for (const char* feature : {"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse", "rx-lro", "rx-gro-hw"}) {
     if (absl::Status status = settings_.TurnOff(link_.name, feature); !status.ok()) return status;
   }
-  const uint32_t buffer_size = BufferSizeFor(link_.mtu);
-  auto program = UplinkProgram::Load(buffer_size - FrameArea::kHeadroom);
+  queues_.resize(cpus.size());
+  for (uint32_t queue = 0; queue < cpus.size(); ++queue) {
+    if (absl::Status status = OpenAnchor(queue); !status.ok()) return status;
+    // A kernel that has them for one queue has them for all.
+    if (queues_[queue].anchor->options().buffers_per_frame > 1) {
+      chains_ = queues_[queue].anchor->chains();
+    }
+  }
+  max_frame_len_ = FrameLimitFor(link_.mtu, chains_);
+  auto program = UplinkProgram::Load(max_frame_len_);
   if (!program.ok()) return program.status();
   program_ = *std::move(program);
-  auto flood = PacketSocket::Open(link_.ifindex, link_.name, PacketSocket::Role::kFlood);
+  auto flood = PacketSocket::Open(link_.ifindex, link_.name, PacketSocket::Role::kFlood,
+                                  max_frame_len_ > queues_[0].area->max_frame_len());
   if (!flood.ok()) return flood.status();
   flood_ = *std::move(flood);
 
@@ -72,7 +88,6 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
   topology_->uplink_up = &link_up_;
   topology_->uplink_max_len = link_.mtu + kEthHeaderLen;
   published_.store(topology_.get(), std::memory_order_release);
-  queues_.resize(cpus.size());
   for (uint32_t queue = 0; queue < cpus.size(); ++queue) {
     if (absl::Status status = OpenQueue(queue, cpus[queue]); !status.ok()) return status;
   }
@@ -80,7 +95,7 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
   return absl::OkStatus();
 }
 
-absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
+absl::Status UplinkRuntime::OpenAnchor(uint32_t index) {
   QueueRuntime& queue = queues_[index];
   auto area = FrameArea::Create(config_.buffers_per_queue, BufferSizeFor(link_.mtu));
   if (!area.ok()) return area.status();
@@ -95,9 +110,16 @@ absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
   socket.tx_size = UplinkQueue::kTxRing;
   socket.copy =
       config_.xdp_mode == XdpMode::kNative ? XskSocket::Copy::kAllowed : XskSocket::Copy::kForced;
+  socket.buffers_per_frame = BuffersFor(*queue.area, FrameLimitFor(link_.mtu, chains_));
   auto anchor = XskSocket::Open(*queue.umem, socket);
   if (!anchor.ok()) return anchor.status();
   queue.anchor = *std::move(anchor);
+  return absl::OkStatus();
+}
+
+absl::Status UplinkRuntime::OpenQueue(uint32_t index, int cpu) {
+  QueueRuntime& queue = queues_[index];
+  XskSocket::Options socket = queue.anchor->options();
   socket.tx_size = 0;
   socket.rx_size = UplinkQueue::kDefaultRxRing;
   socket.anchor = false;
@@ -277,7 +299,9 @@ void UplinkRuntime::OnLink(bool up, bool carrier, uint32_t mtu) {
 }
 
 bool UplinkRuntime::NeedsLargerBuffers() const {
-  return BufferSizeFor(link_.mtu) - FrameArea::kHeadroom > queues_[0].area->max_frame_len();
+  return FrameLimitFor(link_.mtu, chains_) > max_frame_len_;
 }
+
+uint32_t UplinkRuntime::MaxMtu() const { return max_frame_len_ - kEthHeaderLen - kVlanTagLen; }
 
 }  // namespace vmqd

@@ -21,6 +21,7 @@
 #include "daemon/datapath/topology.h"
 #include "daemon/datapath/uplink_queue.h"
 #include "daemon/datapath/worker.h"
+#include "daemon/port/vhost_pair.h"
 #include "daemon/xdp/device_settings.h"
 #include "daemon/xdp/frame_area.h"
 #include "daemon/xdp/link.h"
@@ -47,8 +48,9 @@ struct QueueRuntime {
   std::unique_ptr<XskSocket> socket;  // the default socket
   std::unique_ptr<UplinkQueue> queue;
   std::unique_ptr<Worker> worker;
-  uint32_t reserved = 0;  // buffers promised: rings, grants, working margin, ports
-  uint32_t ports = 0;     // that call it home
+  std::unique_ptr<VhostScratch> scratch;  // with the first vhost-user port
+  uint32_t reserved = 0;                  // buffers promised: rings, grants, working margin, ports
+  uint32_t ports = 0;                     // that call it home
   WakeMode wake_mode = WakeMode::kAdaptive;
   std::string wake_mode_reason;
   Napi napi;
@@ -70,6 +72,9 @@ class UplinkRuntime {
  public:
   // Buffer size for a device MTU: the smallest that holds its frames, or the largest there is.
   static uint32_t BufferSizeFor(uint32_t mtu);
+  // The longest frame, tag included, with a device MTU: what one buffer holds, or more, where the
+  // sockets take frames of several buffers and the MTU calls for it.
+  static uint32_t FrameLimitFor(uint32_t mtu, bool chains);
 
   // All but the program. `cpus` has one CPU for each queue. Everything is undone on error, except
   // what a program needs that was left on the device.
@@ -109,6 +114,9 @@ class UplinkRuntime {
   // Device state as the link monitor reports it.
   void OnLink(bool up, bool carrier, uint32_t mtu);
   bool NeedsLargerBuffers() const;  // for frames of the device's present MTU
+  // Longest frame, tag included, that ports can get and send; and the MTU that makes.
+  uint32_t max_frame_len() const { return max_frame_len_; }
+  uint32_t MaxMtu() const;
 
   void SetWakeModeWish(WakeMode mode) { config_.wake_mode = mode; }
 
@@ -131,6 +139,7 @@ class UplinkRuntime {
  private:
   UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site);
   absl::Status Prepare(const std::vector<int>& cpus);
+  absl::Status OpenAnchor(uint32_t queue);
   absl::Status OpenQueue(uint32_t queue, int cpu);
   void ConnectWorkers();
   void PinNapi(QueueRuntime& queue);
@@ -142,6 +151,8 @@ class UplinkRuntime {
   const Site site_;
   Link link_;
   std::atomic<bool> link_up_{false};
+  bool chains_ = true;  // the kernel has frames of several buffers, as far as is known
+  uint32_t max_frame_len_ = 0;
   DeviceSettings settings_;
   XdpMode xdp_mode_ = XdpMode::kNative;
   std::string xdp_mode_reason_;

@@ -96,7 +96,7 @@ UplinkStatus UplinkRuntime::Status() const {
   }
   status.mac = link_.mac;
   status.mtu = link_.mtu;
-  status.max_frame_len = queues_[0].area->max_frame_len();
+  status.max_frame_len = max_frame_len_;
   status.numa_node = link_.numa_node;
   status.misplaced_pkts = Misplaced();
   status.counters = CountersNow();
@@ -173,6 +173,7 @@ uint64_t UplinkRuntime::Replicated() const {
 void UplinkRuntime::Sample(double seconds) {
   RateSample sum;
   for (QueueRuntime& queue : queues_) {
+    queue.worker->Unstick();
     const WorkerCounters& counters = queue.worker->lane().counters;
     const RateSample now{counters.rx_pkts.Get(), counters.tx_pkts.Get(), counters.rx_octets.Get(),
                          counters.tx_octets.Get()};

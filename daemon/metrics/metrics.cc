@@ -12,8 +12,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "daemon/control/switch.h"
-#include "daemon/datapath/mutex.h"
 #include "daemon/metrics/families.h"
+#include "daemon/net/mutex.h"
 #include "prometheus/collectable.h"
 #include "prometheus/exposer.h"
 

@@ -95,6 +95,8 @@ const char* Text(PortKind kind) {
       return "veth";
     case PortKind::kHost:
       return "host";
+    case PortKind::kVhostUser:
+      return "vhost_user";
   }
   return "";
 }

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "absl/base/thread_annotations.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 #include "daemon/rpc/bucket.h"
 #include "daemon/rpc/caller.h"
 #include "grpcpp/server_context.h"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 #include "vmqd/v1/settings.pb.h"
 
 namespace vmqd::rpc {

@@ -53,8 +53,20 @@ v1::PortKind PortKindOf(PortKind kind) {
       return v1::VETH;
     case PortKind::kHost:
       return v1::HOST;
+    case PortKind::kVhostUser:
+      return v1::VHOST_USER;
   }
   return v1::PORT_KIND_UNSPECIFIED;
+}
+
+v1::VhostRole VhostRoleOf(VhostRole role) {
+  switch (role) {
+    case VhostRole::kSwitchListens:
+      return v1::SWITCH_LISTENS;
+    case VhostRole::kVmmListens:
+      return v1::VMM_LISTENS;
+  }
+  return v1::VHOST_ROLE_UNSPECIFIED;
 }
 
 v1::OperStatus OperStatusOf(OperStatus status) {
@@ -133,6 +145,44 @@ void ToProto(const std::vector<SocketStatus>& sockets,
   }
 }
 
+void ToProto(std::chrono::system_clock::time_point time, google::protobuf::Timestamp* out) {
+  const auto since_epoch = time.time_since_epoch();
+  // Rounded down, so that nanos are never negative, as Timestamp wants.
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
+  out->set_seconds(seconds.count());
+  out->set_nanos(static_cast<int32_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch - seconds).count()));
+}
+
+// A time that was never set stays out.
+constexpr std::chrono::system_clock::time_point kNever{};
+
+void ToProto(const VhostPortStatus& status, v1::VhostStatus* out) {
+  out->set_socket_path(status.socket_path);
+  out->set_connected(status.connected);
+  if (status.since != kNever) ToProto(status.since, out->mutable_since());
+  for (const std::string& name : status.features) out->add_features(name);
+  for (const std::string& name : status.protocol_features) out->add_protocol_features(name);
+  for (const std::string& sentence : status.offloads) out->add_offloads(sentence);
+  out->set_memory_regions(status.memory_regions);
+  out->set_memory_bytes(status.memory_bytes);
+  out->set_memory_sealed(status.memory_sealed);
+  out->set_logging(status.logging);
+  for (const VhostPortRing& from : status.rings) {
+    v1::VhostRing* ring = out->add_rings();
+    ring->set_index(from.index);
+    ring->set_size(from.size);
+    ring->set_running(from.running);
+    ring->set_enabled(from.enabled);
+  }
+  out->set_last_fault(status.last_fault);
+  if (status.last_fault_time != kNever) {
+    ToProto(status.last_fault_time, out->mutable_last_fault_time());
+  }
+  out->set_connections(status.connections);
+  out->set_faults(status.faults);
+}
+
 v1::FindingLevel LevelOf(FindingLevel level) {
   switch (level) {
     case FindingLevel::kOk:
@@ -170,6 +220,11 @@ void ToProto(const PortConfig& config, v1::Port* port) {
   port->set_trusted(config.trusted);
   port->set_disabled(config.disabled);
   port->set_mtu(config.mtu);
+  if (config.kind != PortKind::kVhostUser) return;
+  port->set_socket(config.socket);
+  port->set_vhost_role(VhostRoleOf(config.vhost_role));
+  port->set_queue_pairs(config.queue_pairs);
+  port->set_coalescing_off(config.coalescing_off);
 }
 
 void ToProto(const UplinkStatus& status, v1::Uplink* uplink) {
@@ -245,6 +300,10 @@ void ToProto(const PortStatus& status, v1::Port* port) {
   ToProto(status.sockets, port->mutable_sockets());
   for (const std::string& setting : status.changed_settings) port->add_changed_settings(setting);
   port->set_etag(status.etag);
+  if (status.config.kind != PortKind::kVhostUser) return;
+  port->set_effective_queue_pairs(status.queue_pairs);
+  port->set_effective_queue_pairs_reason(status.queue_pairs_reason);
+  if (status.vhost.has_value()) ToProto(*status.vhost, port->mutable_vhost());
 }
 
 void ToProto(const SwitchStatus& status, v1::Switch* sw) {
@@ -262,13 +321,8 @@ void ToProto(const SwitchStatus& status, v1::Switch* sw) {
 }
 
 void ToProto(const Event& event, v1::Event* out) {
-  const auto since_epoch = event.time.time_since_epoch();
-  // Rounded down, so that nanos are never negative, as Timestamp wants.
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
   out->set_revision(event.revision);
-  out->mutable_time()->set_seconds(seconds.count());
-  out->mutable_time()->set_nanos(static_cast<int32_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch - seconds).count()));
+  ToProto(event.time, out->mutable_time());
   out->set_severity(SeverityOf(event.severity));
   out->set_resource(event.resource);
   out->set_reason(event.reason);

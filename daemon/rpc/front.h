@@ -38,7 +38,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 #include "daemon/rpc/admission.h"
 #include "daemon/rpc/caller.h"
 #include "daemon/rpc/descriptor.h"

@@ -8,6 +8,7 @@
 #include "daemon/rpc/error.h"
 #include "daemon/rpc/name.h"
 #include "daemon/rpc/request.h"
+#include "daemon/rpc/vhost_request.h"
 
 namespace vmqd::rpc {
 namespace {
@@ -16,8 +17,9 @@ constexpr uint32_t kMaxVlan = 4094;  // 4095 is reserved by IEEE 802.1Q
 constexpr uint32_t kMaxWeight = 100;
 constexpr uint32_t kMinMtu = 68;  // RFC 791: what every link carries
 constexpr uint32_t kMaxMtu = 65535;
-constexpr const char* kMutable[] = {"macs", "vlan", "weight", "trusted", "disabled", "mtu"};
-constexpr char kMutableInWords[] = "macs, vlan, weight, trusted, disabled or mtu";
+constexpr const char* kMutable[] = {"macs",     "vlan", "weight",        "trusted",
+                                    "disabled", "mtu",  "coalescing_off"};
+constexpr char kMutableInWords[] = "macs, vlan, weight, trusted, disabled, mtu or coalescing_off";
 
 absl::Status CheckVlan(uint32_t vlan) {
   if (vlan <= kMaxVlan) return absl::OkStatus();
@@ -47,10 +49,12 @@ absl::StatusOr<PortKind> PortKindFrom(v1::PortKind kind) {
       return PortKind::kVeth;
     case v1::HOST:
       return PortKind::kHost;
+    case v1::VHOST_USER:
+      return PortKind::kVhostUser;
     case v1::PORT_KIND_UNSPECIFIED:
-      return Invalid("FIELD_REQUIRED", "port.kind", "say TAP, NETDEV, VETH or HOST");
+      return Invalid("FIELD_REQUIRED", "port.kind", "say TAP, NETDEV, VETH, HOST or VHOST_USER");
     default:
-      return UnknownEnum("port.kind", kind, "TAP, NETDEV, VETH and HOST");
+      return UnknownEnum("port.kind", kind, "TAP, NETDEV, VETH, HOST and VHOST_USER");
   }
 }
 
@@ -97,6 +101,7 @@ bool MakesPair(v1::PortKind kind) { return kind == v1::VETH || kind == v1::HOST;
 
 // Which of the two device names goes with which kind; see port.proto.
 absl::Status CheckDevices(const v1::Port& port, PortKind kind) {
+  if (kind == PortKind::kVhostUser) return CheckNoDevices(port);
   const bool makes_pair = kind == PortKind::kVeth || kind == PortKind::kHost;
   if (port.device().empty() && !makes_pair) {
     return Invalid(
@@ -158,6 +163,10 @@ absl::Status ApplyPath(const v1::Port& port, const std::string& path, PortPatch&
     patch.mtu = port.mtu();
     return CheckMtu(port.mtu());
   }
+  if (path == "coalescing_off") {
+    patch.coalescing_off = port.coalescing_off();
+    return CheckCoalescing(port);
+  }
   if (v1::Port::descriptor()->FindFieldByName(path) != nullptr) {
     return Invalid("FIELD_IMMUTABLE", "update_mask",
                    absl::StrCat(Quoted(path), " cannot be changed; what can is ", kMutableInWords));
@@ -202,6 +211,7 @@ absl::StatusOr<PortConfig> ConfigFrom(const v1::Port& port, const std::string& i
   config.trusted = port.trusted();
   config.disabled = port.disabled();
   config.mtu = port.mtu();
+  if (auto status = ReadVhostFields(port, config); !status.ok()) return status;
   return config;
 }
 

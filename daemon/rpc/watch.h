@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "daemon/control/history.h"
 #include "daemon/control/switch.h"
-#include "daemon/datapath/mutex.h"
+#include "daemon/net/mutex.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/sync_stream.h"
 #include "vmqd/v1/vmqd.pb.h"

@@ -20,6 +20,9 @@ constexpr int kMostCpus = 8192;  // CONFIG_NR_CPUS goes no further
 constexpr uint32_t kMostConnections = 65536;
 constexpr uint32_t kMostWatchers = 4096;
 constexpr size_t kLongestGroup = 32;  // useradd(8)
+// With its final zero it has to fit.
+constexpr size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
+constexpr size_t kLongestSocketName = 63;  // of a port; see port.proto
 
 class Checker {
  public:
@@ -33,6 +36,9 @@ class Checker {
     mistakes.push_back(absl::StrCat(positions_.At(path), ": ", what));
   }
   void CheckListener(const v1::UnixListener& listener, const std::string& path);
+  void CheckGroup(const std::string& group, const std::string& path);
+  void CheckMode(const std::string& mode, const std::string& path);
+  void CheckVhostUser(const v1::DaemonSettings& settings);
   void CheckTcp(const v1::TcpListener& tcp);
   void CheckLimits(const v1::Limits& limits);
   void CheckPath(const std::string& value, const std::string& path);
@@ -50,20 +56,48 @@ void Checker::CheckPath(const std::string& value, const std::string& path) {
 
 void Checker::CheckListener(const v1::UnixListener& listener, const std::string& path) {
   CheckPath(listener.path(), path + ".path");
-  // With its final zero it has to fit.
-  if (constexpr size_t kMost = sizeof(sockaddr_un::sun_path) - 1; listener.path().size() > kMost) {
-    Say(path + ".path", absl::StrCat("has ", listener.path().size(),
-                                     " characters; the path of a unix socket has at most ", kMost));
+  if (listener.path().size() > kLongestSocketPath) {
+    Say(path + ".path",
+        absl::StrCat("has ", listener.path().size(),
+                     " characters; the path of a unix socket has at most ", kLongestSocketPath));
   }
-  const std::string& group = listener.group();
+  CheckGroup(listener.group(), path + ".group");
+  CheckMode(listener.mode(), path + ".mode");
+}
+
+void Checker::CheckGroup(const std::string& group, const std::string& path) {
   if (group.size() > kLongestGroup || group.find_first_of(" \t\n:,/") != std::string::npos) {
-    Say(path + ".group", absl::StrCat(QuotedText(group), " is not the name of a group"));
+    Say(path, absl::StrCat(QuotedText(group), " is not the name of a group"));
   }
-  const std::string& mode = listener.mode();
+}
+
+void Checker::CheckMode(const std::string& mode, const std::string& path) {
   const bool octal = mode.find_first_not_of("01234567") == std::string::npos;
   if (!mode.empty() &&
       (!octal || mode.size() < 3 || mode.size() > 4 || (mode.size() == 4 && mode[0] != '0'))) {
-    Say(path + ".mode", absl::StrCat(QuotedText(mode), " is not an octal mode such as \"0660\""));
+    Say(path, absl::StrCat(QuotedText(mode), " is not an octal mode such as \"0660\""));
+  }
+}
+
+void Checker::CheckVhostUser(const v1::DaemonSettings& settings) {
+  const std::string& directory = settings.vhost_user().directory();
+  CheckPath(directory, "vhost_user.directory");
+  constexpr size_t kMost = kLongestSocketPath - 1 - kLongestSocketName;
+  if (directory.size() > kMost) {
+    Say("vhost_user.directory",
+        absl::StrCat("has ", directory.size(), " characters; with the name of a socket, up to ",
+                     kLongestSocketName, ", it has to fit the path of one: at most ", kMost));
+  }
+  CheckGroup(settings.vhost_user().group(), "vhost_user.group");
+  CheckMode(settings.vhost_user().mode(), "vhost_user.mode");
+  // Or the socket of a port could take the place of one of these.
+  const std::pair<const char*, const std::string*> sockets[] = {
+      {"control.path", &settings.control().path()}, {"monitor.path", &settings.monitor().path()}};
+  for (const auto& [path, value] : sockets) {
+    if (directory.empty() || value->empty()) continue;
+    if (value->substr(0, value->rfind('/')) != directory) continue;
+    Say("vhost_user.directory",
+        absl::StrCat("is where ", path, " is; ports need a directory of their own"));
   }
 }
 
@@ -163,6 +197,7 @@ void Checker::Check(const v1::DaemonSettings& settings) {
     CheckAddress(settings.metrics().address(), "metrics.address");
   }
   CheckLimits(settings.limits());
+  CheckVhostUser(settings);
 }
 
 }  // namespace

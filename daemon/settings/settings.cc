@@ -38,6 +38,10 @@ void SetIfEmpty(std::string* field, const char* value) {
   if (field->empty()) *field = value;
 }
 
+mode_t Octal(const std::string& mode) {
+  return static_cast<mode_t>(std::strtoul(mode.c_str(), nullptr, 8));
+}
+
 void FillListener(v1::UnixListener* listener, const char* path) {
   SetIfEmpty(listener->mutable_path(), path);
   SetIfEmpty(listener->mutable_group(), "vmqd");
@@ -97,6 +101,10 @@ void FillDefaults(v1::DaemonSettings& settings) {
   if (limits->connections() == 0) limits->set_connections(256);
   if (limits->connections_per_peer() == 0) limits->set_connections_per_peer(64);
   if (limits->watchers() == 0) limits->set_watchers(32);
+  v1::VhostUser* vhost = settings.mutable_vhost_user();
+  SetIfEmpty(vhost->mutable_directory(), "/run/vmqd/vhost-user");
+  SetIfEmpty(vhost->mutable_group(), "kvm");
+  SetIfEmpty(vhost->mutable_mode(), "0660");
 }
 
 v1::DaemonSettings Reloaded(const v1::DaemonSettings& running, const v1::DaemonSettings& wanted) {
@@ -124,8 +132,8 @@ std::vector<std::string> NeedRestart(const v1::DaemonSettings& running,
   return paths;
 }
 
-mode_t ModeOf(const v1::UnixListener& listener) {
-  return static_cast<mode_t>(std::strtoul(listener.mode().c_str(), nullptr, 8));
-}
+mode_t ModeOf(const v1::UnixListener& listener) { return Octal(listener.mode()); }
+
+mode_t ModeOf(const v1::VhostUser& vhost) { return Octal(vhost.mode()); }
 
 }  // namespace vmqd

@@ -37,8 +37,9 @@ v1::DaemonSettings Reloaded(const v1::DaemonSettings& running, const v1::DaemonS
 std::vector<std::string> NeedRestart(const v1::DaemonSettings& running,
                                      const v1::DaemonSettings& wanted);
 
-// The mode of a listener that passed the check.
+// The mode of sockets in settings that passed the check.
 mode_t ModeOf(const v1::UnixListener& listener);
+mode_t ModeOf(const v1::VhostUser& vhost);
 
 }  // namespace vmqd
 

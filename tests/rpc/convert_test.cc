@@ -76,6 +76,94 @@ TEST(Convert, PortRequestedAndEffective) {
   EXPECT_FALSE(placed.has_queue());
 }
 
+PortStatus VhostStatusOf(const char* id) {
+  PortStatus status;
+  status.config = {.id = id,
+                   .kind = PortKind::kVhostUser,
+                   .socket = "vm1.sock",
+                   .vhost_role = VhostRole::kVmmListens,
+                   .queue_pairs = 4,
+                   .coalescing_off = true};
+  status.queue_pairs = 2;
+  status.queue_pairs_reason = "the uplink has 2 queues";
+  return status;
+}
+
+TEST(Convert, VhostUserPort) {
+  PortStatus status = VhostStatusOf("vm1");
+  status.vhost = {.socket_path = "/run/vmqd/vhost-user/vm1.sock",
+                  .connected = true,
+                  .since = std::chrono::system_clock::time_point(std::chrono::milliseconds(1500)),
+                  .features = {"VIRTIO_F_VERSION_1"},
+                  .protocol_features = {"MQ", "REPLY_ACK"},
+                  .offloads = {"checksums are completed towards the wire"},
+                  .memory_regions = 2,
+                  .memory_bytes = 1 << 30,
+                  .memory_sealed = true,
+                  .logging = true,
+                  .rings = {{.index = 1, .size = 256, .running = true, .enabled = true}},
+                  .last_fault = "a descriptor out of range",
+                  .last_fault_time = std::chrono::system_clock::time_point(std::chrono::seconds(7)),
+                  .connections = 3,
+                  .faults = 1};
+  v1::Port port;
+  ToProto(status, &port);
+  EXPECT_EQ(port.kind(), v1::VHOST_USER);
+  EXPECT_EQ(port.socket(), "vm1.sock");
+  EXPECT_EQ(port.vhost_role(), v1::VMM_LISTENS);
+  EXPECT_EQ(port.queue_pairs(), 4u);
+  EXPECT_TRUE(port.coalescing_off());
+  EXPECT_EQ(port.effective_queue_pairs(), 2u);
+  EXPECT_EQ(port.effective_queue_pairs_reason(), "the uplink has 2 queues");
+  const v1::VhostStatus& vhost = port.vhost();
+  EXPECT_EQ(vhost.socket_path(), "/run/vmqd/vhost-user/vm1.sock");
+  EXPECT_TRUE(vhost.connected());
+  EXPECT_EQ(vhost.since().seconds(), 1);
+  EXPECT_EQ(vhost.since().nanos(), 500000000);
+  EXPECT_EQ(vhost.features(0), "VIRTIO_F_VERSION_1");
+  EXPECT_EQ(vhost.protocol_features(1), "REPLY_ACK");
+  EXPECT_EQ(vhost.offloads(0), "checksums are completed towards the wire");
+  EXPECT_EQ(vhost.memory_regions(), 2u);
+  EXPECT_EQ(vhost.memory_bytes(), 1u << 30);
+  EXPECT_TRUE(vhost.memory_sealed());
+  EXPECT_TRUE(vhost.logging());
+  ASSERT_EQ(vhost.rings_size(), 1);
+  EXPECT_EQ(vhost.rings(0).index(), 1u);
+  EXPECT_EQ(vhost.rings(0).size(), 256u);
+  EXPECT_TRUE(vhost.rings(0).running());
+  EXPECT_TRUE(vhost.rings(0).enabled());
+  EXPECT_EQ(vhost.last_fault(), "a descriptor out of range");
+  EXPECT_EQ(vhost.last_fault_time().seconds(), 7);
+  EXPECT_EQ(vhost.connections(), 3u);
+  EXPECT_EQ(vhost.faults(), 1u);
+}
+
+TEST(Convert, VhostUserPortThatNobodyConnectedTo) {
+  PortStatus status = VhostStatusOf("vm1");
+  v1::Port waiting;
+  ToProto(status, &waiting);
+  EXPECT_FALSE(waiting.has_vhost());
+  status.vhost.emplace();
+  v1::Port port;
+  ToProto(status, &port);
+  EXPECT_FALSE(port.vhost().connected());
+  EXPECT_FALSE(port.vhost().has_since()) << "not 1970";
+  EXPECT_FALSE(port.vhost().has_last_fault_time());
+}
+
+TEST(Convert, OtherPortsSayNothingOfVhostUser) {
+  PortStatus status = VhostStatusOf("tap1");
+  status.config.kind = PortKind::kTap;
+  status.vhost.emplace();
+  v1::Port port;
+  ToProto(status, &port);
+  EXPECT_EQ(port.socket(), "");
+  EXPECT_EQ(port.vhost_role(), v1::VHOST_ROLE_UNSPECIFIED);
+  EXPECT_FALSE(port.has_queue_pairs());
+  EXPECT_EQ(port.effective_queue_pairs(), 0u);
+  EXPECT_FALSE(port.has_vhost());
+}
+
 TEST(Convert, UplinkRequestedAndEffective) {
   UplinkStatus status;
   status.config = {.id = "up",

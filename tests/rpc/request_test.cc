@@ -120,6 +120,86 @@ TEST(PortRequest, Malformed) {
   }
 }
 
+TEST(PortRequest, OnlyVhostUserPortsHaveASocket) {
+  for (const BadRow& row : {BadRow{"socket: 'vm1.sock'", "FIELD_NOT_ALLOWED", "port.socket"},
+                            {"vhost_role: SWITCH_LISTENS", "FIELD_NOT_ALLOWED", "port.vhost_role"},
+                            {"queue_pairs: 1", "FIELD_NOT_ALLOWED", "port.queue_pairs"},
+                            {"coalescing_off: true", "FIELD_NOT_ALLOWED", "port.coalescing_off"}}) {
+    EXPECT_THAT(PortConfigFrom(PortRequest(row.request)).status(), IsInvalid(row.reason, row.field))
+        << row.request;
+  }
+}
+
+// As PortRequest, of a vhost-user port.
+v1::CreatePortRequest VhostRequest(const std::string& port) {
+  auto request = FromText<v1::CreatePortRequest>(
+      "port_id: 'vm1' port { kind: VHOST_USER socket: 'vm1.sock' macs: '52:54:00:00:00:01' }");
+  request.mutable_port()->MergeFrom(FromText<v1::Port>(port));
+  return request;
+}
+
+constexpr char kLongSocket[] =
+    "socket: '0123456789012345678901234567890123456789012345678901234567890123'";
+constexpr BadRow kBadVhostPorts[] = {
+    {"device: 'tap0'", "FIELD_NOT_ALLOWED", "port.device"},
+    {"peer_device: 'peer'", "FIELD_NOT_ALLOWED", "port.peer_device"},
+    {"socket: '/run/vm1.sock'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: '../vm1.sock'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: '.'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: '..'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: '.hidden'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: 'a b'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: 'a\\000b'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"socket: 'v\\303\\251'", "SOCKET_NAME_MALFORMED", "port.socket"},
+    {kLongSocket, "SOCKET_NAME_MALFORMED", "port.socket"},
+    {"vhost_role: 3", "ENUM_UNKNOWN", "port.vhost_role"},
+    {"queue_pairs: 0", "QUEUE_PAIRS_OUT_OF_RANGE", "port.queue_pairs"},
+    {"queue_pairs: 17", "QUEUE_PAIRS_OUT_OF_RANGE", "port.queue_pairs"},
+    {"mtu: 67", "MTU_OUT_OF_RANGE", "port.mtu"},
+};
+
+TEST(VhostPortRequest, Malformed) {
+  for (const BadRow& row : kBadVhostPorts) {
+    EXPECT_THAT(PortConfigFrom(VhostRequest(row.request)).status(),
+                IsInvalid(row.reason, row.field))
+        << row.request;
+  }
+  v1::CreatePortRequest request = VhostRequest("");
+  request.mutable_port()->clear_socket();
+  EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("FIELD_REQUIRED", "port.socket"));
+  request = VhostRequest("");
+  request.mutable_port()->clear_macs();
+  EXPECT_THAT(PortConfigFrom(request).status(), IsInvalid("FIELD_REQUIRED", "port.macs"));
+}
+
+TEST(VhostPortRequest, TheDirectoryIsTheDaemonsSetting) {
+  const absl::Status status = PortConfigFrom(VhostRequest("socket: '/run/vm1.sock'")).status();
+  EXPECT_NE(status.message().find("\"/run/vm1.sock\""), std::string::npos) << status;
+  EXPECT_NE(status.message().find("vhost_user.directory"), std::string::npos) << status;
+}
+
+TEST(VhostPortRequest, Defaults) {
+  const auto config = PortConfigFrom(VhostRequest(""));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->kind, PortKind::kVhostUser);
+  EXPECT_EQ(config->socket, "vm1.sock");
+  EXPECT_EQ(config->device, "");
+  EXPECT_EQ(config->vhost_role, VhostRole::kSwitchListens);
+  EXPECT_EQ(config->queue_pairs, 1u);
+  EXPECT_FALSE(config->coalescing_off);
+}
+
+TEST(VhostPortRequest, EverythingGiven) {
+  const std::string longest(63, 'x');
+  const auto config = PortConfigFrom(VhostRequest(
+      "socket: '" + longest + "' vhost_role: VMM_LISTENS queue_pairs: 16 coalescing_off: true"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->socket, longest);
+  EXPECT_EQ(config->vhost_role, VhostRole::kVmmListens);
+  EXPECT_EQ(config->queue_pairs, 16u);
+  EXPECT_TRUE(config->coalescing_off);
+}
+
 TEST(PortRequest, Missing) {
   v1::CreatePortRequest request = PortRequest("");
   request.clear_port_id();
@@ -192,6 +272,15 @@ constexpr BadRow kBadUpdates[] = {
      "update_mask"},
     {"port { name: 'ports/vm1' } update_mask { paths: 'colour' }", "FIELD_UNKNOWN", "update_mask"},
     {"port { name: 'ports/vm1' } update_mask { paths: 'etag' }", "FIELD_IMMUTABLE", "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'socket' }", "FIELD_IMMUTABLE",
+     "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'vhost_role' }", "FIELD_IMMUTABLE",
+     "update_mask"},
+    {"port { name: 'ports/vm1' } update_mask { paths: 'queue_pairs' }", "FIELD_IMMUTABLE",
+     "update_mask"},
+    {"port { name: 'ports/vm1' kind: TAP coalescing_off: true } "
+     "update_mask { paths: 'coalescing_off' }",
+     "FIELD_NOT_ALLOWED", "port.coalescing_off"},
     {"port { name: 'ports/vm1' } update_mask { paths: '*' }", "FIELD_REQUIRED", "port.macs"},
     {"port { name: 'ports/vm1' kind: TAP } update_mask { paths: '*' }", "FIELD_REQUIRED",
      "port.macs"},
@@ -232,6 +321,7 @@ TEST(PortUpdate, AStarNamesEverything) {
   EXPECT_EQ(update->patch.trusted, std::optional<bool>(true));
   EXPECT_EQ(update->patch.disabled, std::optional<bool>(false));
   EXPECT_EQ(update->patch.mtu, std::optional<uint32_t>(0));
+  EXPECT_EQ(update->patch.coalescing_off, std::optional<bool>(false));
   EXPECT_FALSE(update->missing.has_value()) << "allow_missing was not said";
 }
 
@@ -244,6 +334,13 @@ TEST(PortUpdate, AStarLeavesThePeersAddress) {
   EXPECT_FALSE(update->patch.macs.has_value());
   EXPECT_EQ(update->patch.vlan, std::optional<uint32_t>(9));
   EXPECT_TRUE(update->missing->macs.empty());
+}
+
+TEST(PortUpdate, CoalescingIsSwitchedWhileTrafficRuns) {
+  const auto update = PortUpdateFrom(FromText<v1::UpdatePortRequest>(
+      "port { name: 'ports/vm1' coalescing_off: true } update_mask { paths: 'coalescing_off' }"));
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->patch.coalescing_off, std::optional<bool>(true));
 }
 
 TEST(PortUpdate, WhatToCreateIsTheWholePort) {

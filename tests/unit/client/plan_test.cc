@@ -37,7 +37,8 @@ v1::SwitchConfig Seen(const std::string& text) {
   for (v1::Port& port : *seen.mutable_ports()) {
     port.set_etag("etag of " + port.name());
     if (port.uplink().empty()) port.set_uplink("uplinks/e0");
-    if (port.device().empty()) port.set_device("chosen-" + port.name().substr(6));
+    if (port.device().empty() && port.socket().empty())
+      port.set_device("chosen-" + port.name().substr(6));
     if (port.macs().empty())
       port.add_macs(absl::StrCat("02:00:00:00:01:", absl::Hex(port.name()[6])));
   }
@@ -106,6 +107,37 @@ TEST(PlanTest, CreatesEverythingInOrder) {
             "    peer_device: pb\n"
             "    weight: 100\n");
   EXPECT_EQ(ToDoText(*plan), "3 to create");
+}
+
+constexpr char kVhost[] =
+    "uplinks: [{device: e0}]\n"
+    "ports:\n"
+    "- {name: v, kind: vhost_user, socket: v.sock, macs: [\"02:00:00:00:00:09\"]";
+
+TEST(PlanTest, VhostUserPorts) {
+  const std::string plain = std::string(kVhost) + "}\n";
+  EXPECT_THAT(Steps(Planned(std::string(kVhost) + ", vhost_role: switch_listens, queue_pairs: 1}\n",
+                            plain, true)),
+              IsEmpty())
+      << "defaults said";
+  const auto update = Planned(std::string(kVhost) + ", coalescing_off: true}\n", plain);
+  EXPECT_THAT(Steps(update), ElementsAre("update ports/v?"));
+  EXPECT_EQ(DiffText(*update), "~ ports/v\n    coalescing_off: false -> true\n");
+  const auto replace =
+      Planned(std::string(kVhost) + ", vhost_role: vmm_listens, queue_pairs: 4}\n", plain);
+  EXPECT_THAT(Steps(replace), ElementsAre("delete ports/v?", "create ports/v"));
+  EXPECT_EQ(DiffText(*replace),
+            "-/+ ports/v: vhost_role, queue_pairs are immutable\n"
+            "    vhost_role: switch_listens -> vmm_listens\n"
+            "    queue_pairs: 1 -> 4\n");
+}
+
+TEST(PlanTest, ASocketForTwo) {
+  const std::string two = std::string(kVhost) +
+                          "}\n- {name: w, kind: vhost_user, socket: v.sock, macs: "
+                          "[\"02:00:00:00:00:0a\"]}\n";
+  EXPECT_THAT(Planned(two, "{}"),
+              StatusIs(kInvalid, "f:4:3: ports[1]: socket v.sock is for ports/v too"));
 }
 
 TEST(PlanTest, UpdatesReplacesAndDeletes) {
@@ -287,6 +319,21 @@ TEST(SwitchConfigTest, WrittenFileIsShortAndMeansTheSame) {
   const auto file = ParseSwitchConfig(text, "f");
   ASSERT_THAT(file, IsOk());
   EXPECT_THAT(Steps(MakePlan(*file, seen, true)), IsEmpty());
+}
+
+TEST(SwitchConfigTest, WrittenVhostUserPortIsShort) {
+  const std::string plain = ToYaml(AsWritten(Seen(std::string(kVhost) + "}\n")));
+  EXPECT_THAT(plain, HasSubstr("    kind: vhost_user\n"
+                               "    macs:\n"
+                               "      - \"02:00:00:00:00:09\"\n"
+                               "    socket: v.sock\n"));
+  EXPECT_THAT(plain, ::testing::Not(HasSubstr("queue_pairs")));
+  EXPECT_THAT(plain, ::testing::Not(HasSubstr("vhost_role")));
+  const std::string all = ToYaml(AsWritten(Seen(
+      std::string(kVhost) + ", vhost_role: VMM_LISTENS, queue_pairs: 2, coalescing_off: true}\n")));
+  EXPECT_THAT(all, HasSubstr("    vhost_role: vmm_listens\n"
+                             "    queue_pairs: 2\n"
+                             "    coalescing_off: true\n"));
 }
 
 TEST(PlanTextTest, JsonIsJson) {

@@ -64,13 +64,17 @@ TEST(SettingsTest, DefaultsOfAnEmptyFile) {
   EXPECT_EQ(settings.limits().connections(), 256);
   EXPECT_EQ(settings.limits().connections_per_peer(), 64);
   EXPECT_EQ(settings.limits().watchers(), 32);
+  EXPECT_EQ(settings.vhost_user().directory(), "/run/vmqd/vhost-user");
+  EXPECT_EQ(settings.vhost_user().group(), "kvm");
+  EXPECT_EQ(ModeOf(settings.vhost_user()), 0660);
   EXPECT_THAT(CheckSettings(settings), IsOk());
 }
 
 TEST(SettingsTest, KeepsWhatIsSaid) {
   const v1::DaemonSettings settings = Load(
       "control: {mode: 0600, group: ops}\nmonitor: {}\nmetrics: {}\nprocessor_set: 1-3,6\n"
-      "logLevel: debug\nlimits: {watchers: 1}\n");
+      "logLevel: debug\nlimits: {watchers: 1}\nvhost_user: {directory: /x, group: vms, mode: "
+      "0600}\n");
   EXPECT_EQ(ModeOf(settings.control()), 0600);
   EXPECT_EQ(settings.control().group(), "ops");
   EXPECT_EQ(settings.monitor().path(), "/run/vmqd/monitor.sock");
@@ -79,6 +83,9 @@ TEST(SettingsTest, KeepsWhatIsSaid) {
   EXPECT_EQ(settings.log_level(), "debug");
   EXPECT_EQ(settings.limits().watchers(), 1);
   EXPECT_EQ(settings.limits().connections(), 256);
+  EXPECT_EQ(settings.vhost_user().directory(), "/x");
+  EXPECT_EQ(settings.vhost_user().group(), "vms");
+  EXPECT_EQ(ModeOf(settings.vhost_user()), 0600);
 }
 
 TEST(SettingsTest, AFileThatIsNotThere) {
@@ -164,6 +171,22 @@ INSTANTIATE_TEST_SUITE_P(
             ":1:12: log_level: \"loud\" is not one of trace, debug, info, warning, error"},
         Row{"state_directory: var",
             ":1:18: state_directory: \"var\" is not an absolute path such as \"/run/vmqd/x\""},
+        Row{"vhost_user: {directory: run}",
+            ":1:25: vhost_user.directory: \"run\" is not an absolute path such as "
+            "\"/run/vmqd/x\""},
+        Row{"vhost_user: {directory: /0123456789012345678901234567890123456789012}",
+            ":1:25: vhost_user.directory: has 44 characters; with the name of a socket, up to 63, "
+            "it has to fit the path of one: at most 43"},
+        Row{"vhost_user: {group: \"a b\"}",
+            ":1:21: vhost_user.group: \"a b\" is not the name of a group"},
+        Row{"vhost_user: {mode: 660x}",
+            ":1:20: vhost_user.mode: \"660x\" is not an octal mode such as \"0660\""},
+        Row{"control: {path: /a/x}\nvhost_user: {directory: /a}",
+            ":2:25: vhost_user.directory: is where control.path is; ports need a directory of "
+            "their own"},
+        Row{"monitor: {path: /a/x}\nvhost_user: {directory: /a}",
+            ":2:25: vhost_user.directory: is where monitor.path is; ports need a directory of "
+            "their own"},
         Row{"limits: {watchers: 5000}", ":1:20: limits.watchers: 5000 is more than the most, 4096"},
         Row{"tcp: {address: \"[::]:9443\", certificate: /c, key: /k, client_ca: /a}",
             ":1:6: tcp.roles: is needed: without a role for anybody, nobody may do anything over "
@@ -180,6 +203,14 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"tcp: {address: \"[::]:9443\", certificate: /c, key: /k, client_ca: /a, roles: [{name: "
             "a, role: admin}, {name: a, role: viewer}]}",
             ":1:109: tcp.roles[1].name: \"a\" has its role by tcp.roles[0] already"}));
+
+// The defaults too: a flag may bring the ports' sockets to where the control socket is.
+TEST(SettingsTest, PortsHaveADirectoryOfTheirOwn) {
+  v1::DaemonSettings settings = Load("");
+  settings.mutable_vhost_user()->set_directory("/run/vmqd");
+  EXPECT_THAT(CheckSettings(settings),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is where control.path is")));
+}
 
 TEST(SettingsTest, WhatFlagsSayIsCheckedToo) {
   v1::DaemonSettings settings = Load("");
@@ -211,6 +242,9 @@ TEST(SettingsTest, WhatNeedsARestart) {
        "[{name: x, role: admin}]}",
        {"tcp.address"}},
       {"", "processor_set: 1\nlimits: {watchers: 3}", {"processor_set", "limits.watchers"}},
+      {"",
+       "vhost_user: {directory: /x, group: vms, mode: 0666}",
+       {"vhost_user.directory", "vhost_user.group", "vhost_user.mode"}},
       {"metrics: {}", "metrics: {address: \"[::1]:9877\"}", {"metrics.address"}},
   };
   for (const auto& row : rows) {

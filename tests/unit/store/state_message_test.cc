@@ -56,6 +56,28 @@ TEST(StateMessage, DefaultsRoundTrip) {
   EXPECT_EQ(*read, state);
 }
 
+TEST(StateMessage, VhostUserPortsRoundTrip) {
+  DesiredState state{.state_id = kStateId};
+  state.uplinks["e"] = {{.id = "e", .device = "e"}, 0};
+  PortConfig port{.id = "vm1",
+                  .uplink = "e",
+                  .kind = PortKind::kVhostUser,
+                  .macs = {*MacAddress::Parse("52:54:00:00:00:01")},
+                  .socket = "vm1.sock"};
+  state.ports["vm1"] = {port, 1};
+  port.id = "vm2";
+  port.socket = "vm2.sock";
+  port.vhost_role = VhostRole::kVmmListens;
+  port.queue_pairs = 16;
+  port.coalescing_off = true;
+  state.ports["vm2"] = {port, 2};
+  bool unknown_fields = false;
+  const auto read = SnapshotFromBytes(SnapshotToBytes(state), unknown_fields);
+  ASSERT_THAT(read, IsOk());
+  EXPECT_EQ(*read, state);
+  EXPECT_FALSE(unknown_fields);
+}
+
 TEST(StateMessage, WhatTheApiWouldRefuseIsRefused) {
   StateChange change = ChangeAt(3);
   std::get<DesiredPort>(change.put).config.weight = 101;

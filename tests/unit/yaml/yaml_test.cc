@@ -44,6 +44,8 @@ ports:
   disabled: False
   mtu: 9000
 - {name: web, kind: VETH, peerDevice: eth-web}
+- {name: vm2, kind: vhost_user, socket: vm2.sock, vhostRole: VMM_listens, queue_pairs: 2,
+   coalescing_off: true}
 )";
 
 v1::SwitchConfig Read(const std::string& text) {
@@ -59,7 +61,7 @@ TEST(FromYamlTest, ReadsEveryKindOfField) {
   EXPECT_EQ(config.uplinks(0).xdp_mode(), v1::AUTO);
   EXPECT_EQ(config.uplinks(0).wake_mode(), v1::INTERRUPT);
   EXPECT_EQ(config.uplinks(0).buffers_per_queue(), 4096);
-  ASSERT_EQ(config.ports_size(), 2);
+  ASSERT_EQ(config.ports_size(), 3);
   EXPECT_EQ(config.ports(0).macs(1), "10:20:30:40:50:10");
   EXPECT_TRUE(config.ports(0).has_weight());
   EXPECT_TRUE(config.ports(0).has_queue());
@@ -67,6 +69,11 @@ TEST(FromYamlTest, ReadsEveryKindOfField) {
   EXPECT_EQ(config.ports(1).kind(), v1::VETH);
   EXPECT_EQ(config.ports(1).peer_device(), "eth-web");
   EXPECT_FALSE(config.ports(1).has_weight());
+  EXPECT_EQ(config.ports(2).kind(), v1::VHOST_USER);
+  EXPECT_EQ(config.ports(2).socket(), "vm2.sock");
+  EXPECT_EQ(config.ports(2).vhost_role(), v1::VMM_LISTENS);
+  EXPECT_EQ(config.ports(2).queue_pairs(), 2);
+  EXPECT_TRUE(config.ports(2).coalescing_off());
 }
 
 TEST(FromYamlTest, NothingIsAnEmptyMessage) {
@@ -127,16 +134,16 @@ INSTANTIATE_TEST_SUITE_P(
             "f:1:19: ports[0].trusted: \"yes\" is neither true nor false"},
         Row{"ports: [{kind: tun}]",
             "f:1:16: ports[0].kind: \"tun\" is not one of tap, netdev, "
-            "veth, host"},
+            "veth, host, vhost_user"},
         Row{"ports: [{kind: vet}]",
             "f:1:16: ports[0].kind: \"vet\" is not one of tap, netdev, "
-            "veth, host; did you mean veth?"},
+            "veth, host, vhost_user; did you mean veth?"},
         Row{"ports: [{kind: 1}]",
             "f:1:16: ports[0].kind: \"1\" is not one of tap, netdev, veth, "
-            "host"},
+            "host, vhost_user"},
         Row{"ports: [{kind: port_kind_unspecified}]",
             "f:1:16: ports[0].kind: \"port_kind_unspecified\" is not one of tap, netdev, veth, "
-            "host"},
+            "host, vhost_user"},
         Row{"ports: [{vlan: 1, vlan: 2}]", "f:1:19: ports[0].vlan: is there twice"},
         Row{"ports: [{peer_device: a, peerDevice: b}]",
             "f:1:26: ports[0].peer_device: is there twice"},
@@ -149,7 +156,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"ports: [vm1]",
             "f:1:9: ports[0]: is \"vm1\"; wanted are keys with values, of name, "
             "uplink, kind, device, peer_device, macs, vlan, weight, queue, trusted, "
-            "disabled, mtu"},
+            "disabled, mtu, socket, "
+            "vhost_role, queue_pairs, coalescing_off"},
         Row{"ports:\n- name: a\n-\n", "f:4:1: ports[1]: has no value"},
         Row{"- name: a", "f:1:1: is a list; wanted are keys with values, of uplinks, ports"},
         Row{"? [a]\n: b", "f:1:3: a key has to be a word, not a list"},
@@ -160,7 +168,8 @@ INSTANTIATE_TEST_SUITE_P(
             "line"},
         Row{"ports: [{<<: {name: a}}]",
             "f:1:10: ports[0]: unknown key \"<<\"; there are name, uplink, kind, device, "
-            "peer_device, macs, vlan, weight, queue, trusted, disabled, mtu"},
+            "peer_device, macs, vlan, weight, queue, trusted, disabled, mtu, socket, "
+            "vhost_role, queue_pairs, coalescing_off"},
         Row{"ports: []\n---\nports: []\n", "f:2:1: the document has ended, and only one is read"},
         Row{", a", "f:1:1: the document has ended, and only one is read"},
         Row{"ports: [", "f:1:1: not YAML: end of sequence flow not found"},
@@ -272,6 +281,12 @@ ports:
   - name: web
     kind: veth
     peer_device: eth-web
+  - name: vm2
+    kind: vhost_user
+    socket: vm2.sock
+    vhost_role: vmm_listens
+    queue_pairs: 2
+    coalescing_off: true
 )");
   EXPECT_EQ(ToYaml(v1::SwitchConfig()), "{}\n");
 }
