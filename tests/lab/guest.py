@@ -1,164 +1,90 @@
-"""A real VM: QEMU boots Debian's own kernel with a busybox user space on a tap that already exists.
+"""A real VM: QEMU boots Debian's own kernel with a busybox user space, on a tap that already exists
+or on a vhost-user socket.
 
-Used by the thread of a test. The kernel comes from Debian's package, downloaded and unpacked, never
-installed; image and initramfs are cached under build/guest. The guest's serial console is QEMU's
-standard input and output: the guest reads one shell command a line there, runs it, and ends its
-output with a line that carries the exit code. What must stay true: the network card has stock virtio
-settings, every offload negotiated as QEMU and the guest's kernel like, because that is what users
-run; and QEMU is gone when the Guest is closed.
+Used by the thread of a test. The guest's serial console is QEMU's standard input and output: the
+guest runs shell commands that come there, see guest_image.py. A guest that starts again, by its own
+will or not, says once more that it is ready, and has its address again. What must stay true: the
+network card has stock virtio settings, every offload negotiated as QEMU and the guest's kernel
+like, unless the test asks for others, because that is what users run; and QEMU is gone when the
+Guest is closed.
 
-QEMU 7.2 crashes under TCG once a guest switches MSI-X on (a table only KVM sets up), hence vectors=0.
+QEMU 7.2 crashes under TCG once a guest switches MSI-X on (a table only KVM sets up): vectors=0.
 """
 
 import collections
-import fcntl
-import functools
-import gzip
-import pathlib
+import dataclasses
+import json
 import queue
-import shutil
-import stat
+import socket
 import subprocess
-import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CACHE = ROOT / "build" / "guest"
-KERNEL_PACKAGE = "linux-image-cloud-amd64"  # a metapackage: the kernel is what it depends on
-# In the order in which they need one another.
-MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-           "failover", "net_failover", "virtio_net")
-BOOT_SECONDS = 120
-READY = "@@ready"
-DONE = "@@done"
+from tests.lab.guest_image import DONE, READY, image
 
-# The console echoes nothing, so that everything between two DONE lines is output.
-INIT = f"""#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /usr/bin /usr/sbin /sbin
-/bin/busybox --install -s
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-mount -t tmpfs tmp /tmp
-for module in {" ".join(MODULES)}; do insmod /modules/$module.ko; done
-exec </dev/ttyS0 >/dev/ttyS0 2>&1
-stty -echo
-ip link set lo up
-ip link set eth0 up
-echo; echo {READY}
-while read -r line; do
-  (eval "$line")
-  code=$?
-  echo; echo {DONE} $code
-done
-poweroff -f
-"""
+BOOT_SECONDS = 120
 
 Finished = collections.namedtuple("Finished", "code output")
 
 
-class Unavailable(Exception):
-    """Why this machine cannot run a guest; a test skips with it."""
+@dataclasses.dataclass(frozen=True)
+class Vhost:
+    """A network card whose back end is at a socket. `listens`: QEMU is who listens there."""
+
+    socket: str
+    listens: bool = False
+    queues: int = 1
+    device: tuple = ()  # properties of virtio-net-pci, such as "packed=on"
+
+    def words(self, mac, memory_mib):
+        role = "server=on,wait=off" if self.listens else "reconnect=1"
+        device = [f"virtio-net-pci,netdev=n0,mac={mac},romfile=,vectors=0"]
+        if self.queues > 1:
+            device.append("mq=on")
+        return ("-object", f"memory-backend-memfd,id=m0,size={memory_mib}M,share=on",
+                "-numa", "node,memdev=m0", "-chardev", f"socket,id=c0,path={self.socket},{role}",
+                "-netdev", f"vhost-user,id=n0,chardev=c0,queues={self.queues}",
+                "-device", ",".join([*device, *self.device]))
 
 
-def _newc(files):
-    """A cpio archive, format newc, of (path, mode, content); directories have no content."""
-    out = bytearray()
+@dataclasses.dataclass(frozen=True)
+class Tap:
+    """A network card on a tap of the namespace that QEMU runs in."""
 
-    def put(path, mode, content, number):
-        name = path.encode() + b"\0"
-        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name), 0)
-        out.extend(b"070701" + b"".join(b"%08X" % field for field in fields) + name)
-        out.extend(bytes(-len(out) % 4) + content)
-        out.extend(bytes(-len(out) % 4))
+    device: str
 
-    for number, (path, mode, content) in enumerate(files, start=1):
-        put(path, mode, content, number)
-    put("TRAILER!!!", 0, b"", 0)
-    return bytes(out)
-
-
-def _kernel_package():
-    """The package that KERNEL_PACKAGE stands for, or None when apt has no list that says."""
-    depends = subprocess.run(["apt-cache", "depends", KERNEL_PACKAGE], text=True,
-                             capture_output=True, check=False).stdout.split()
-    return next((word for word in depends if word.startswith("linux-image-")
-                 and word != KERNEL_PACKAGE), None)
-
-
-def _download_kernel(directory):
-    """Unpacks the newest kernel package into `directory`, which is made."""
-    directory.mkdir()
-    done = None
-    for refresh in (False, True):  # apt's lists may be missing, or too old to download by
-        if refresh:
-            subprocess.run(["apt-get", "update"], capture_output=True, timeout=600, check=False)
-        package = _kernel_package()
-        if not package:
-            continue
-        done = subprocess.run(["apt-get", "download", package], cwd=directory, text=True,
-                              capture_output=True, timeout=600, check=False)
-        if not done.returncode:
-            break
-    else:
-        raise Unavailable(f"cannot download {KERNEL_PACKAGE}: "
-                          f"{done.stderr.strip() if done else 'apt knows no such package'}")
-    deb = next(directory.glob("*.deb"))
-    subprocess.run(["dpkg-deb", "-x", deb, directory], check=True)
-    deb.unlink()
-
-
-def _initramfs(unpacked):
-    """The gzipped archive: busybox, the virtio modules, /init."""
-    busybox = shutil.which("busybox")
-    if not busybox:
-        raise Unavailable("busybox is not installed (package busybox-static)")
-    found = {path.stem: path for path in unpacked.glob("lib/modules/*/kernel/**/*.ko")}
-    missing = [name for name in MODULES if name not in found]
-    if missing:
-        raise Unavailable(f"the kernel package has no module {', '.join(missing)}")
-    files = [(path, stat.S_IFDIR | 0o755, b"") for path in ("bin", "dev", "modules")]
-    files += [("bin/busybox", stat.S_IFREG | 0o755, pathlib.Path(busybox).read_bytes()),
-              ("init", stat.S_IFREG | 0o755, INIT.encode())]
-    files += [(f"modules/{name}.ko", stat.S_IFREG | 0o644, found[name].read_bytes())
-              for name in MODULES]
-    return gzip.compress(_newc(files), compresslevel=1)
-
-
-@functools.cache
-def image():
-    """(kernel, initramfs), made on first use; raises Unavailable. Parallel runs wait for the first."""
-    if not shutil.which("qemu-system-x86_64"):
-        raise Unavailable("qemu-system-x86_64 is not installed (package qemu-system-x86)")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    unpacked, initramfs = CACHE / "kernel", CACHE / "initramfs.gz"
-    with open(CACHE / "lock", "w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as making:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not unpacked.exists():
-            _download_kernel(pathlib.Path(making, "kernel"))
-            pathlib.Path(making, "kernel").rename(unpacked)
-        pathlib.Path(making, "initramfs").write_bytes(_initramfs(unpacked))
-        pathlib.Path(making, "initramfs").rename(initramfs)
-    return next(unpacked.glob("boot/vmlinuz-*")), initramfs
+    def words(self, mac, _):
+        return ("-netdev", f"tap,id=n0,ifname={self.device},script=no,downscript=no",
+                "-device", f"virtio-net-pci,netdev=n0,mac={mac},romfile=,vectors=0")
 
 
 class Guest:
-    """One running VM. `namespace` is where the tap is; it needs .command(*words) -> list."""
+    """One running VM. `namespace` is where QEMU runs; it needs .command(*words) -> list.
 
-    def __init__(self, namespace, tap, mac, memory_mib=160):
+    `network` is the name of a tap, or a Vhost. A guest with an `address` has it from its first
+    moment, and after every reboot; one that `reboots` does not end its VM by doing so.
+    """
+
+    def __init__(self, namespace, network, mac, memory_mib=160, *, cpus=1, address=None,
+                 reboots=False):
         kernel, initramfs = image()
         self._lines = queue.Queue()
         self._console = collections.deque(maxlen=400)
-        self._process = subprocess.Popen(
-            namespace.command(
-                "qemu-system-x86_64", "-accel", "tcg", "-m", memory_mib, "-nodefaults", "-no-reboot",
-                "-display", "none", "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
-                "-append", "console=ttyS0 quiet panic=-1",
-                "-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no",
-                "-device", f"virtio-net-pci,netdev=n0,mac={mac},romfile=,vectors=0"),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", bufsize=1)
+        network = Tap(network) if isinstance(network, str) else network
+        self._monitor, far_end = socket.socketpair()
+        self._answers = self._monitor.makefile("r", encoding="utf-8")
+        arguments = "console=ttyS0 quiet panic=-1" + (f" address={address}" if address else "")
+        with far_end:
+            self._process = subprocess.Popen(
+                namespace.command(
+                    "qemu-system-x86_64", "-accel", "tcg", "-m", memory_mib, "-smp", cpus,
+                    "-nodefaults", *([] if reboots else ["-no-reboot"]), "-display", "none",
+                    "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
+                    "-append", arguments, "-chardev", f"socket,id=qmp,fd={far_end.fileno()}",
+                    "-mon", "chardev=qmp,mode=control", *network.words(mac, memory_mib)),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                errors="replace", bufsize=1, pass_fds=[far_end.fileno()])
+        self._obeys_monitor = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def __enter__(self):
@@ -168,9 +94,55 @@ class Guest:
         self.close()
 
     def close(self):
+        self.kill()
+        self._answers.close()
+        self._monitor.close()
+
+    def kill(self):
+        """kill -9: nothing in the VM or in QEMU gets to say goodbye."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def running(self):
+        return self._process.poll() is None
+
+    def monitor(self, command, timeout=30, **arguments):
+        """A QMP command such as stop, cont, system_reset, query-status; what it returned."""
+        self._monitor.settimeout(timeout)
+        if not self._obeys_monitor:
+            self._answers.readline()  # the greeting
+            self._obeys_monitor = True
+            self.monitor("qmp_capabilities")
+        self._monitor.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        for line in self._answers:
+            answer = json.loads(line)
+            if "error" in answer:
+                raise AssertionError(f"guest: QMP {command}: {answer['error']['desc']}")
+            if "return" in answer:  # everything else is an event
+                return answer["return"]
+        raise AssertionError(f"guest: QEMU ended while it was told to {command}; console:\n"
+                             f"{self.console()}")
+
+    def reboot(self, timeout=BOOT_SECONDS):
+        """The guest's kernel restarts the machine, without a word to the network card's driver."""
+        self._process.stdin.write("reboot -f\n")
+        self.wait_for_boot(timeout)
+
+    def reset(self, timeout=BOOT_SECONDS):
+        """The reset button."""
+        self.monitor("system_reset")
+        self.wait_for_boot(timeout)
+
+    def rebind(self):
+        """Takes the driver off the network card, and gives it back."""
+        self.run("device=$(basename $(readlink /sys/class/net/eth0/device)); "
+                 "cd /sys/bus/virtio/drivers/virtio_net; echo $device >unbind && "
+                 "! [ -e /sys/class/net/eth0 ] && echo $device >bind && network")
 
     def _read(self):
         for line in self._process.stdout:

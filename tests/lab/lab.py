@@ -11,8 +11,9 @@ import os
 import shutil
 import tempfile
 
-from tests.lab import frames
+from tests.lab import frames, guest
 from tests.lab.endpoints import Inbox, Nic, PacketVm, TapVm, wait_until
+from tests.lab.namespace_vm import NamespaceVm, power_on
 from tests.lab.namespaces import Namespace, make_veth, run
 from tests.lab.vmqd import Daemon, conservation, drops
 
@@ -105,6 +106,45 @@ class Lab:
         make_veth(self.host, name, f"{name}-p", queues)
         self.cli("port", "add", name, "--netdev", name, "--mac", frames.vm_mac(index), *options)
         self.move_in(vm, name, f"{name}-p", index)
+        return vm
+
+    def vhost_port(self, name, index, *options, listens=False, queues=1):
+        """A vhost-user port; the path of its socket. `listens`: the VMM is the one who listens."""
+        role = "vmm-listens" if listens else "switch-listens"
+        pairs = ("--queue-pairs", queues) if queues > 1 else ()
+        self.cli("port", "add", name, "--vhost-user", f"{name}.sock", "--vhost-role", role,
+                 "--mac", frames.vm_mac(index), *pairs, *options)
+        return str(self.daemon.sockets / f"{name}.sock")
+
+    def vhost_vm(self, name, index, *options, **how):
+        """A vhost-user port and the namespace behind it, as veth_vm; .testpmd is in between."""
+        return self.vhost_vms({name: index}, *options, **how)[0]
+
+    def vhost_vms(self, vms, *options, listens=False, queues=1, **how):
+        """Several of them, {name: index}, that share one testpmd. `how` as power_on takes it."""
+        made = []
+        for name, index in vms.items():
+            socket = self.vhost_port(name, index, *options, listens=listens, queues=queues)
+            self.host.plugged.add(name)
+            made.append(NamespaceVm(name, self.namespace(name), socket, frames.vm_mac(index)))
+        testpmd = power_on(self.host, self.directory, made, queues=queues, listens=listens, **how)
+        self.stack.callback(testpmd.close)
+        for vm, index in zip(made, vms.values()):
+            vm.namespace.testpmd = testpmd
+            vm.namespace.address("eth0", f"10.0.0.{index}/24", f"fd00::{index:x}/64")
+            self.wait_up(vm.name)
+        return [vm.namespace for vm in made]
+
+    def vhost_guest(self, name, index, *options, listens=False, queues=1, device=(), **how):
+        """A vhost-user port and a real VM on it, booting. It has address 10.0.0.<index>."""
+        socket = self.vhost_port(name, index, *options, listens=listens, queues=queues)
+        return self.boot(guest.Vhost(socket, listens, queues, device), index, **how)
+
+    def boot(self, network, index, **how):
+        """Switches a real VM on, with address 10.0.0.<index>; its wait_for_boot() is not called."""
+        vm = guest.Guest(self.host, network, frames.vm_mac(index),
+                         address=f"10.0.0.{index}/24", **how)
+        self.stack.callback(vm.close)
         return vm
 
     def move_in(self, vm, port, device, index):

@@ -31,6 +31,7 @@ class Daemon:
         self.address = f"unix:{self.socket}"
         self.log_path = pathlib.Path(directory) / "vmqd.log"
         self.state = pathlib.Path(directory) / "state"
+        self.sockets = pathlib.Path(directory) / "vhost"  # of vhost-user ports
         self.pins = pathlib.Path(directory) / "bpf" / "vmqd"  # on a bpf file system the lab mounted
         self.settings = pathlib.Path(directory) / "vmqd.yaml"
         self.settings.touch()
@@ -43,7 +44,8 @@ class Daemon:
         """vmqd on this daemon's settings, state and pins."""
         return self.namespace.command(
             VMQD, "--config", self.settings, "--address", self.address, "--state-directory",
-            self.state, "--bpf-directory", self.pins, *self.arguments, *words)
+            self.state, "--bpf-directory", self.pins, "--vhost-directory", self.sockets,
+            *self.arguments, *words)
 
     def launch(self, *wrapper):
         """The process, with `wrapper` (strace, setpriv) in front; whether it serves is not waited for."""

@@ -4,10 +4,12 @@
 #define VMQD_TESTS_SWITCH_WIRE_H_
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
 #include "daemon/net/mac_address.h"
+#include "tests/support/frame_builder.h"
 
 namespace vmqd::testing {
 
@@ -23,6 +25,21 @@ class Wire {
   // none came for `patience_ms`.
   std::multiset<uint32_t> Collect(const MacAddress& destination, size_t count,
                                   int patience_ms = 2000);
+
+ private:
+  int fd_;
+};
+
+// The same for frames of any kind and length, byte by byte; tags are where they were on the wire.
+class FrameWire {
+ public:
+  explicit FrameWire(const std::string& device);
+  ~FrameWire();
+  FrameWire(const FrameWire&) = delete;
+
+  void Send(const Bytes& frame);
+  // The next frame that arrives; nothing after `patience_ms`.
+  std::optional<Bytes> Receive(int patience_ms = 2000);
 
  private:
   int fd_;

@@ -51,7 +51,7 @@ def flags_in(text):
 @functools.cache
 def verbs(*path):
     """Every complete command below `path`, as tuples of words."""
-    names = re.findall(r"^  ([a-z]+) ", section(help_of(CLI, *path), "Subcommands"), re.MULTILINE)
+    names = re.findall(r"^  ([a-z-]+) ", section(help_of(CLI, *path), "Subcommands"), re.MULTILINE)
     below = [verb for name in names for verb in verbs(*path, name)]
     return below or [path]
 
@@ -131,7 +131,10 @@ def test_every_verb_and_flag_is_offered():
     (("port", "list", "-o", "y"), ["yaml"]),
     (("--timeout", "3", "queue", "l"), ["list"]),
     (("port", "add", "x", "--tr"), ["--trusted"]),
-    (("port", "set", "x", "--no"), ["--no-trusted"]),
+    (("port", "set", "x", "--no"), ["--no-trusted", "--no-coalescing"]),
+    (("port", "add", "x", "--vhost-r"), ["--vhost-role"]),
+    (("port", "add", "x", "--vhost-role", "v"), ["vmm-listens"]),
+    (("port", "attach-help", "x", "--vmm", ""), ["qemu", "libvirt", "cloud-hypervisor"]),
     (("port", "add", ""), []),               # a new name is not to be guessed
     (("port", "show", "x", "y", ""), []),    # nothing more belongs there
     (("port", "frobnicate", ""), []),
@@ -214,8 +217,49 @@ def test_tab(shell):
 
 
 def test_all_that_fits(shell):
-    assert sorted(shell.all("vmqd-cli port ")) == ["add", "del", "list", "set", "show"]
+    assert sorted(shell.all("vmqd-cli port ")) == ["add", "attach-help", "del", "list", "set",
+                                                     "show"]
     assert shell.all("vmqd-cli port show ") == ["vm1", "vm2", "web"]
+
+
+# --- what attaches a VM
+
+def test_attach_help_of_a_tap(lab):
+    lab.wire()
+    lab.start(uplink="eth1")
+    lab.cli("port", "add", "vm1", "--tap", "vm1", "--mac", "02:00:00:00:00:01")
+    help = lab.cli("port", "attach-help", "vm1")
+    assert help["vmm"] == "qemu"
+    assert help["arguments"][:2] == ["-netdev", "tap,id=net-vm1,ifname=vm1,script=no,downscript=no"]
+    shown = lab.call("port", "attach-help", "vm1", "--vmm", "libvirt", output="table").stdout
+    assert "<target dev='vm1' managed='no'/>" in shown
+
+
+@pytest.mark.parametrize("role, chardev, mode", [
+    ("switch-listens", "reconnect=1", "client"), ("vmm-listens", "server=on,wait=off", "server")])
+def test_attach_help_of_a_vhost_user_port(lab, role, chardev, mode):
+    lab.wire()
+    lab.start(uplink="eth1")
+    lab.cli("port", "add", "vm1", "--vhost-user", "vm1.sock", "--mac", "02:00:00:00:00:01",
+            "--vhost-role", role, "--queue-pairs", "2")
+    path = lab.cli("port", "show", "vm1")["vhost"]["socketPath"]
+    assert path.endswith("/vm1.sock")
+    qemu = lab.cli("port", "attach-help", "vm1", "--vmm", "qemu")["arguments"]
+    assert f"socket,id=char-vm1,path={path},{chardev}" in qemu
+    assert "vhost-user,id=net-vm1,chardev=char-vm1,queues=2" in qemu
+    assert any("mq=on,vectors=6" in argument for argument in qemu)
+    cloud = lab.cli("port", "attach-help", "vm1", "--vmm", "cloud-hypervisor")["arguments"]
+    assert f"socket={path},vhost_mode={mode},num_queues=4," in cloud[-1]
+    xml = lab.cli("port", "attach-help", "vm1", "--vmm", "libvirt")["text"]
+    assert f"path='{path}' mode='{mode}'" in xml and "<driver queues='2'/>" in xml
+
+
+def test_attach_help_where_no_vmm_attaches(lab):
+    lab.wire()
+    lab.start(uplink="eth1")
+    lab.cli("port", "add", "web", "--veth", "web,web-p")
+    done = lab.call("port", "attach-help", "web")
+    assert done.returncode == REFUSED and "ip link set web-p netns" in done.stderr
 
 
 # --- events

@@ -603,6 +603,7 @@ def test_second_daemon_on_the_same_state(lab, tmp_path):
     vm = lab.tap_vm("vm1", frames.vm_mac(1))
     second = Daemon(lab.host, tmp_path)
     second.state, second.pins = lab.daemon.state, lab.daemon.pins
+    second.sockets = lab.daemon.sockets
     done = run(*second.command(), check=False, timeout=20)
     assert done.returncode == 1, done
     assert f"is used by process {lab.daemon.pid}" in done.stderr, done.stderr

@@ -4,18 +4,13 @@ What must stay true for a guest nobody tuned: it pings, and a file crosses in bo
 with checksum and segmentation offload on, to the wire, to the host and to another guest.
 """
 
-import concurrent.futures
 import contextlib
-import hashlib
-import os
-import socket
 
 import pytest
 
-from tests.lab import frames, guest
+from tests.lab import frames, guest, guest_image
+from tests.lab.transfer import exchange, move, ping
 
-SIZE = 8 << 20
-PORT = 5001
 WIRE, HOST = "10.0.0.254", "10.0.0.253"
 # Bits of virtio-net's feature word, and what the guest loses without them.
 STOCK_FEATURES = {0: "CSUM", 1: "GUEST_CSUM", 7: "GUEST_TSO4", 11: "HOST_TSO4", 15: "MRG_RXBUF"}
@@ -25,8 +20,8 @@ STOCK_FEATURES = {0: "CSUM", 1: "GUEST_CSUM", 7: "GUEST_TSO4", 11: "HOST_TSO4", 
 def image():
     """Downloads and builds what the guests boot, once, before any daemon runs."""
     try:
-        guest.image()
-    except guest.Unavailable as reason:
+        guest_image.image()
+    except guest_image.Unavailable as reason:
         pytest.skip(str(reason))
 
 
@@ -48,56 +43,6 @@ def booted(lab, count):
         yield guests
 
 
-def checksum(vm, path):
-    return vm.run(f"sha256sum {path}").output.split()[0]
-
-
-def make_file(vm):
-    vm.run(f"dd if=/dev/urandom of=/tmp/file bs=1M count={SIZE >> 20} 2>/dev/null")
-    return checksum(vm, "/tmp/file")
-
-
-def ping(vm, address):
-    output = vm.run(f"ping -c 5 -W 5 {address}").output
-    assert " 0% packet loss" in output, output
-
-
-@contextlib.contextmanager
-def accepting(namespace, serve):
-    """A TCP server in `namespace` for one connection; yields the Future of serve(connection)."""
-    with namespace.entered():
-        server = socket.create_server(("0.0.0.0", PORT))
-    server.settimeout(60)
-
-    def work():
-        with server.accept()[0] as connection:
-            connection.settimeout(60)
-            return serve(connection)
-
-    with server, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        yield pool.submit(work)
-
-
-def digest_of(connection):
-    digest, length = hashlib.sha256(), 0
-    while data := connection.recv(1 << 16):
-        digest.update(data)
-        length += len(data)
-    return digest.hexdigest(), length
-
-
-def exchange(vm, namespace, address):
-    """A file from the guest to `namespace`, and another one back."""
-    with accepting(namespace, digest_of) as received:
-        expected = make_file(vm)
-        vm.run(f"nc {address} {PORT} </tmp/file", timeout=120)
-        assert received.result(timeout=60) == (expected, SIZE), "guest -> namespace"
-    content = os.urandom(SIZE)
-    with accepting(namespace, lambda connection: connection.sendall(content)):
-        vm.run(f"nc {address} {PORT} </dev/null >/tmp/back", timeout=120)
-    assert checksum(vm, "/tmp/back") == hashlib.sha256(content).hexdigest(), "namespace -> guest"
-
-
 def test_guest_with_wire_and_host(lab):
     wire = lab.wire()
     lab.start(uplink="eth1")
@@ -116,9 +61,5 @@ def test_two_guests_with_each_other(lab):
     with booted(lab, 2) as (first, second):
         ping(first, "10.0.0.2")
         ping(second, "10.0.0.1")
-        for sender, receiver, address in ((first, second, "10.0.0.2"), (second, first, "10.0.0.1")):
-            expected = make_file(sender)
-            # Its input stays open: nc would end the connection with it.
-            receiver.run(f"(sleep 200 | nc -l -p {PORT} >/tmp/received) & sleep 1")
-            sender.run(f"nc {address} {PORT} </tmp/file", timeout=120)
-            assert checksum(receiver, "/tmp/received") == expected
+        move(first, second, "10.0.0.2")
+        move(second, first, "10.0.0.1")
