@@ -355,7 +355,7 @@ void Fabric::Tick(double seconds) {
     }
     port.runtime->Sample(seconds);
     if (port.config.kind == PortKind::kNetdev || !HasDevice(port.config.kind)) LookAt(port);
-    if (port.runtime != nullptr && HasDevice(port.config.kind)) LookAtProgramOf(port);
+    if (port.runtime != nullptr) LookAtProgramOf(port);
   }
   if (waits) Resume();
 }

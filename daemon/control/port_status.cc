@@ -5,6 +5,7 @@
 #include "daemon/control/port_runtime.h"
 #include "daemon/control/status.h"
 #include "daemon/net/ethernet.h"
+#include "daemon/virtio/vhost_features.h"
 
 namespace vmqd {
 namespace {
@@ -13,17 +14,9 @@ namespace {
 constexpr uint32_t kQuantumPerWeight = 1024;
 constexpr uint32_t kLeastQuantum = 2048;
 
-std::vector<std::string> Names(uint64_t bits, std::string (*name)(uint32_t)) {
-  std::vector<std::string> names;
-  for (uint32_t bit = 0; bit < 64; ++bit) {
-    if (bits >> bit & 1) names.push_back(name(bit));
-  }
-  return names;
-}
-
 // What a guest leaves to us, or we to it, and where that is done.
 std::vector<std::string> OffloadsOf(uint64_t features, bool coalesces) {
-  const auto has = [features](uint32_t bit) { return (features >> bit & 1) != 0; };
+  const auto has = [features](uint32_t bit) { return HasFeature(features, bit); };
   std::vector<std::string> out;
   out.push_back(
       has(VIRTIO_NET_F_CSUM)
@@ -122,8 +115,8 @@ VhostPortStatus PortRuntime::VhostNow() const {
   status.socket_path = vhost_->socket_path();
   status.connected = now.connected;
   status.since = now.since;
-  status.features = Names(now.features, VirtioFeatureName);
-  status.protocol_features = Names(now.protocol_features, VhostProtocolFeatureName);
+  status.features = FeatureNames(now.features, VirtioFeatureName);
+  status.protocol_features = FeatureNames(now.protocol_features, VhostProtocolFeatureName);
   if (now.features != 0) status.offloads = OffloadsOf(now.features, !config_.coalescing_off);
   status.memory_regions = now.memory_regions;
   status.memory_bytes = now.memory_bytes;

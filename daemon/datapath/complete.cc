@@ -81,13 +81,12 @@ uint32_t Completion::NextWhole(Frame* out) {
   }
   // Where a tag was taken off, the frame begins a little further on.
   const FrameArea& area = lane_.pool.area();
-  const uint64_t end = area.BufferOf(frame_.addr) + area.buffer_size();
-  if (frame_.len > area.max_frame_len() || frame_.addr + frame_.len > end) {
+  if (frame_.len > area.max_frame_len() || frame_.len > area.RoomFrom(frame_.addr)) {
     if (chains_) return MakeChain(out) ? 1 : 0;
     Drop(DropReason::kMTU_EXCEEDED, 1);
     return 0;
   }
-  uint8_t* data = lane_.pool.area().Data(frame_.addr);
+  uint8_t* data = area.Data(frame_.addr);
   reader_.Read(frame_.len - tail.head, data + tail.head);
   if (tail.NeedsChecksum() &&
       !CompleteChecksumAt(data, frame_.len, le16toh(tail.offload.csum_start),
@@ -95,17 +94,10 @@ uint32_t Completion::NextWhole(Frame* out) {
     Drop(DropReason::kBAD_OFFLOAD, 1);
     return 0;
   }
-  GivePieces();
+  GivePieces(lane_.pool, tail);
   *out = {frame_.addr, frame_.len};
   owned_ = false;
   return 1;
-}
-
-void Completion::GivePieces() {
-  for (uint32_t i = 0; i < frame_.tail->piece_count; ++i) {
-    const FramePiece& piece = frame_.tail->pieces[i];
-    if (piece.buffer != FramePiece::kNotOurs) lane_.pool.Give(piece.buffer);
-  }
 }
 
 // A chain goes on as it is, but for its checksum; what lies elsewhere is copied to buffers.
@@ -118,12 +110,7 @@ bool Completion::MakeChain(Frame* out) {
     return false;
   }
   owned_ = false;
-  const virtio_net_hdr offload = std::exchange(out->tail->offload, {});
-  if (!(offload.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
-      CompleteChainChecksum(lane_.pool.area(), *out, le16toh(offload.csum_start),
-                            le16toh(offload.csum_offset))) {
-    return true;
-  }
+  if (CompleteChain(lane_.pool.area(), *out)) return true;
   Drop(DropReason::kBAD_OFFLOAD, 1);
   lane_.GiveBack(out, 1);
   return false;
@@ -133,8 +120,7 @@ bool Completion::MakeChain(Frame* out) {
 bool Completion::CopyChain(Frame* out) {
   FrameArea& area = lane_.pool.area();
   const FrameTail& tail = *frame_.tail;
-  const uint64_t end = area.BufferOf(frame_.addr) + area.buffer_size();
-  const uint32_t head = std::min(static_cast<uint32_t>(end - frame_.addr), area.max_frame_len());
+  const uint32_t head = std::min(area.RoomFrom(frame_.addr), area.max_frame_len());
   reader_.Read(head - tail.head, area.Data(frame_.addr) + tail.head);
   FrameTail* made = CopyToPieces(lane_.pool, reader_, frame_.len - head);
   if (made == nullptr) return false;
@@ -142,7 +128,7 @@ bool Completion::CopyChain(Frame* out) {
   made->head = head;
   made->wire_len = frame_.len;
   made->frames = tail.frames;
-  GivePieces();
+  GivePieces(lane_.pool, tail);
   *out = {frame_.addr, frame_.len, made};
   return true;
 }
@@ -160,16 +146,8 @@ uint32_t Completion::NextSegments(Frame* out, uint32_t max) {
 }
 
 bool Completion::WriteSegment(Frame* out) {
-  FramePool& pool = lane_.pool;
-  const uint32_t buffers = BuffersFor(pool.area(), plan_->max_length());
-  if (pool.available() < buffers || !pool.tails().Has(buffers - 1)) return false;
-  if (buffers > 1) {
-    uint8_t* flat = pool.tails().flat();
-    return CopyToBuffers(pool, flat, plan_->Write(segment_++, reader_, flat), out);
-  }
-  const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
-  *out = {addr, plan_->Write(segment_++, reader_, pool.area().Data(addr))};
-  return true;
+  const auto write = [this](uint8_t* to) { return plan_->Write(segment_++, reader_, to); };
+  return WriteToBuffers(lane_.pool, plan_->max_length(), write, out);
 }
 
 void Completion::Drop(DropReason reason, uint32_t count) {

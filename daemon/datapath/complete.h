@@ -45,7 +45,6 @@ class Completion {
   uint32_t NextSegments(Frame* out, uint32_t max);
   bool WriteSegment(Frame* out);
   bool Fits(uint32_t length) const;
-  void GivePieces();
   void Drop(DropReason reason, uint32_t count);
 
   Lane& lane_;

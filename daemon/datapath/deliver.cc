@@ -101,10 +101,9 @@ void DeliverTaken(Lane& lane, uint32_t index, Frame* frames, uint32_t count) {
 
 void DeliverHere(Lane& lane, uint32_t index, Frame* frames, uint32_t count) {
   const PortEntry& entry = lane.topology->ports[index];
-  if (!AnyTail(frames, count) || TakesAll(lane.PairOf(entry).port->Offloads(), frames, count)) {
-    return DeliverTaken(lane, index, frames, count);
-  }
+  if (!AnyTail(frames, count)) return DeliverTaken(lane, index, frames, count);
   const PortOffloads offloads = lane.PairOf(entry).port->Offloads();
+  if (TakesAll(offloads, frames, count)) return DeliverTaken(lane, index, frames, count);
   ForEachFinal(lane, lane.CountersOf(entry), offloads.pieces || offloads.chains, frames, count,
                [&](Frame* whole, uint32_t wholes) { DeliverTaken(lane, index, whole, wholes); });
 }

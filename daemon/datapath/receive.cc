@@ -1,10 +1,7 @@
 #include "daemon/datapath/receive.h"
 
-#include <endian.h>
-
 #include <algorithm>
 #include <array>
-#include <utility>
 
 #include "daemon/datapath/deliver.h"
 #include "daemon/datapath/forward.h"
@@ -112,14 +109,6 @@ bool TakeLongFlood(Lane& lane, const PacketSocket::Received& received, Frame& fr
   return false;
 }
 
-// Replicas of a frame are copies of its bytes: what its sender left to the device is done before.
-void CompleteChain(Lane& lane, Frame& frame) {
-  if (frame.tail == nullptr || !frame.tail->NeedsChecksum()) return;
-  const virtio_net_hdr offload = std::exchange(frame.tail->offload, {});
-  CompleteChainChecksum(lane.pool.area(), frame, le16toh(offload.csum_start),
-                        le16toh(offload.csum_offset));
-}
-
 // Receives a flood's frames into fresh buffers and forwards them.
 uint32_t ReceiveFloodBatch(Lane& lane, PacketSocket& socket) {
   std::array<uint64_t, PacketSocket::kBatch> buffers;
@@ -144,7 +133,8 @@ uint32_t ReceiveFloodBatch(Lane& lane, PacketSocket& socket) {
     lane.counters.rx_octets.Add(frame.len);
     lane.uplink_counters.in_octets.Add(frame.len);
     FinishChecksums(lane, &frame, 1);
-    CompleteChain(lane, frame);
+    // Replicas are copies of its bytes: nothing may be left to do.
+    if (frame.tail != nullptr) CompleteChain(lane.pool.area(), frame);
     ForwardFlood(lane, VlanOf(lane, received[i], frame), frame);
   }
   return count;

@@ -106,9 +106,6 @@ void Worker::WaitForTopology(uint64_t sequence) {
   }
 }
 
-// As with the doorbell, both sides use a read-modify-write: the turn after the one that is waited
-// for sees what the caller wrote before. A plain load could overtake that write, and the worker's
-// next turn begin with what it was to stop using.
 void Worker::Unstick() {
   const uint64_t turns = turns_done_.load(std::memory_order_acquire);
   const bool stuck = turns == turns_looked_at_ && doorbell_.sleeping.load() == 0;
@@ -116,6 +113,9 @@ void Worker::Unstick() {
   if (stuck && thread_.joinable()) pthread_kill(thread_.native_handle(), kInterrupt);
 }
 
+// As with the doorbell, both sides use a read-modify-write: the turn after the one that is waited
+// for sees what the caller wrote before. A plain load could overtake that write, and the worker's
+// next turn begin with what it was to stop using.
 void Worker::WaitForTurn() {
   const uint64_t before = turns_done_.fetch_add(0, std::memory_order_acq_rel);
   for (int looks = 0; turns_done_.load(std::memory_order_acquire) == before &&

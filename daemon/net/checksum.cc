@@ -17,37 +17,45 @@ uint32_t CoveredLength(const uint8_t* frame, const IpTransport& at) {
   return stated < kUdpHeaderLen || stated > carried ? 0 : stated;
 }
 
+struct Partial {
+  uint32_t start = 0;    // of the TCP or UDP header
+  uint32_t offset = 0;   // of the checksum in it
+  uint32_t covered = 0;  // bytes from `start` on
+  bool udp = false;
+};
+
+// The pseudo-header names a protocol, so its sum is never 0, and a UDP checksum of 0 ("none") never
+// looks partial.
+std::optional<Partial> FindPartial(const uint8_t* frame, size_t head, size_t length) {
+  const std::optional<IpTransport> at = FindIpTransport(frame, head, length);
+  if (!at) return std::nullopt;
+  const bool udp = at->protocol == kIpProtocolUdp;
+  const Partial found{at->transport, udp ? kUdpChecksumOffset : kTcpChecksumOffset,
+                      CoveredLength(frame, *at), udp};
+  if (found.covered == 0 || LoadBe16(frame + found.start + found.offset) !=
+                                ChecksumFold(PseudoHeaderSum(frame, *at, found.covered))) {
+    return std::nullopt;
+  }
+  return found;
+}
+
 }  // namespace
 
 bool FinishPartialChecksum(uint8_t* frame, size_t length) {
-  const std::optional<IpTransport> at = FindIpTransport(frame, length);
-  if (!at) return false;
-  const uint32_t covered = CoveredLength(frame, *at);
-  if (covered == 0) return false;
-  const bool udp = at->protocol == kIpProtocolUdp;
-  uint8_t* packet = frame + at->transport;
-  uint8_t* field = packet + (udp ? kUdpChecksumOffset : kTcpChecksumOffset);
-  // The pseudo-header names a protocol, so its sum is never 0, and a UDP checksum of 0 ("none")
-  // never looks partial.
-  if (LoadBe16(field) != ChecksumFold(PseudoHeaderSum(frame, *at, covered))) return false;
-  uint16_t checksum = static_cast<uint16_t>(~ChecksumFold(ChecksumAdd(packet, covered, 0)));
-  if (udp && checksum == 0) checksum = 0xffff;
-  StoreBe16(field, checksum);
+  const std::optional<Partial> found = FindPartial(frame, length, length);
+  if (!found) return false;
+  uint8_t* packet = frame + found->start;
+  uint16_t checksum = static_cast<uint16_t>(~ChecksumFold(ChecksumAdd(packet, found->covered, 0)));
+  if (found->udp && checksum == 0) checksum = 0xffff;
+  StoreBe16(packet + found->offset, checksum);
   return true;
 }
 
 std::optional<PartialChecksum> FindPartialChecksum(const uint8_t* frame, size_t head,
                                                    size_t length) {
-  const std::optional<IpTransport> at = FindIpTransport(frame, head, length);
-  if (!at) return std::nullopt;
-  const uint32_t covered = CoveredLength(frame, *at);
-  if (covered == 0 || at->transport + covered != length) return std::nullopt;
-  const uint32_t offset = at->protocol == kIpProtocolUdp ? kUdpChecksumOffset : kTcpChecksumOffset;
-  if (LoadBe16(frame + at->transport + offset) !=
-      ChecksumFold(PseudoHeaderSum(frame, *at, covered))) {
-    return std::nullopt;
-  }
-  return PartialChecksum{static_cast<uint16_t>(at->transport), static_cast<uint16_t>(offset)};
+  const std::optional<Partial> found = FindPartial(frame, head, length);
+  if (!found || found->start + found->covered != length) return std::nullopt;
+  return PartialChecksum{static_cast<uint16_t>(found->start), static_cast<uint16_t>(found->offset)};
 }
 
 bool CompleteChecksumAt(uint8_t* frame, size_t length, uint16_t start, uint16_t offset) {

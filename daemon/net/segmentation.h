@@ -21,6 +21,9 @@ class Segmentation {
  public:
   // Least payload of a TCP segment: what options leave of Linux's least MSS (TCP_MIN_GSO_SIZE).
   static constexpr uint32_t kMinTcpSize = 8;
+  // What a caller lets one large segment of a guest become, frames: 64 KiB at Linux's least MSS
+  // (TCP_MIN_SND_MSS, 48 bytes) is some 1400. Who asks for more asks for work, not for delivery.
+  static constexpr uint32_t kMaxCount = 1400;
   // Datagrams one large one may become (Linux, UDP_MAX_SEGMENTS).
   static constexpr uint32_t kMaxDatagrams = 128;
 

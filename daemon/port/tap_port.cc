@@ -12,9 +12,6 @@ namespace {
 
 constexpr uint64_t kNone = UINT64_MAX;
 constexpr uint32_t kUnusedFillRing = 16;  // every anchor has one; a tap never fills it
-// Frames one large segment may become: 64 KiB at Linux's least MSS (TCP_MIN_SND_MSS, 48 bytes) is
-// some 1400. A guest that asks for more asks for work, not for delivery.
-constexpr uint32_t kMaxSegments = 1400;
 
 }  // namespace
 
@@ -94,7 +91,8 @@ uint32_t TapPort::Expand(FramePool& pool, Frame* out, uint32_t max) {
   if (!plan_ && frame.header.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
     plan_ = Segmentation::Plan({frame.data, frame.length}, frame.header);
     segment_ = 0;
-    if (!plan_ || plan_->count() > kMaxSegments || plan_->max_length() > max_frame_len_) {
+    if (!plan_ || plan_->count() > Segmentation::kMaxCount ||
+        plan_->max_length() > max_frame_len_) {
       plan_.reset();
       Drop(DropReason::kBAD_OFFLOAD);
       return 0;
@@ -139,22 +137,12 @@ uint32_t TapPort::ExpandLong(FramePool& pool, Frame* out) {
   return 1;
 }
 
-bool TapPort::WriteSegment(FramePool& pool, Frame* out) {
-  if (plan_->max_length() > pool.area().max_frame_len()) {
-    uint8_t* flat = pool.tails().flat();
-    return CopyToBuffers(pool, flat, plan_->Write(segment_, flat), out);
-  }
-  if (pool.available() == 0) return false;
-  const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
-  *out = {addr, plan_->Write(segment_, pool.area().Data(addr))};
-  return true;
-}
-
 uint32_t TapPort::ExpandSegments(FramePool& pool, Frame* out, uint32_t max) {
   uint32_t count = 0;
   for (; count < max && segment_ < plan_->count(); ++count, ++segment_) {
     Frame& frame = out[count];
-    if (!WriteSegment(pool, &frame)) break;
+    const auto write = [this](uint8_t* to) { return plan_->Write(segment_, to); };
+    if (!WriteToBuffers(pool, plan_->max_length(), write, &frame)) break;
     if (!batch_[next_].tagged) continue;
     PushVlanTag(pool.area().Data(frame.addr), frame, batch_[next_].tci, batch_[next_].tpid);
   }

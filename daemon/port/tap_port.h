@@ -61,7 +61,6 @@ class TapPort final : public Port {
   uint32_t ExpandPlain(FramePool& pool, Frame* out);
   uint32_t ExpandLong(FramePool& pool, Frame* out);
   uint32_t ExpandSegments(FramePool& pool, Frame* out, uint32_t max);
-  bool WriteSegment(FramePool& pool, Frame* out);
   void Drop(DropReason reason);
 
   const Options options_;

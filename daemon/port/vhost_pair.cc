@@ -7,22 +7,22 @@
 #include <cerrno>
 #include <utility>
 
+#include "daemon/virtio/vhost_features.h"
+
 namespace vmqd {
 namespace {
 
 constexpr uint32_t kHeader = 12;        // virtio_net_hdr with num_buffers (VIRTIO 1.3, 5.1.6.1)
 constexpr uint32_t kLegacyHeader = 10;  // without, for legacy drivers that do not merge buffers
 
-bool Has(uint64_t features, uint32_t bit) { return features >> bit & 1; }
-
 PortOffloads TakesOf(uint64_t features) {
-  const bool checksum = Has(features, VIRTIO_NET_F_GUEST_CSUM);
+  const bool checksum = HasFeature(features, VIRTIO_NET_F_GUEST_CSUM);
   return {.checksum = checksum,
-          .tso4 = checksum && Has(features, VIRTIO_NET_F_GUEST_TSO4),
-          .tso6 = checksum && Has(features, VIRTIO_NET_F_GUEST_TSO6),
-          .uso = checksum && Has(features, VIRTIO_NET_F_GUEST_USO4) &&
-                 Has(features, VIRTIO_NET_F_GUEST_USO6),
-          .ecn = Has(features, VIRTIO_NET_F_GUEST_ECN),
+          .tso4 = checksum && HasFeature(features, VIRTIO_NET_F_GUEST_TSO4),
+          .tso6 = checksum && HasFeature(features, VIRTIO_NET_F_GUEST_TSO6),
+          .uso = checksum && HasFeature(features, VIRTIO_NET_F_GUEST_USO4) &&
+                 HasFeature(features, VIRTIO_NET_F_GUEST_USO6),
+          .ecn = HasFeature(features, VIRTIO_NET_F_GUEST_ECN),
           .pieces = true};
 }
 
@@ -32,8 +32,8 @@ VhostPair::~VhostPair() = default;
 
 void VhostPair::Start(RingUse use, VhostQueue& queue) {
   Direction& direction = Of(use);
-  const bool mergeable = Has(queue.features, VIRTIO_NET_F_MRG_RXBUF);
-  const bool modern = Has(queue.features, VIRTIO_F_VERSION_1);
+  const bool mergeable = HasFeature(queue.features, VIRTIO_NET_F_MRG_RXBUF);
+  const bool modern = HasFeature(queue.features, VIRTIO_F_VERSION_1);
   direction.owned = std::make_unique<const Running>(
       Running{.queue = &queue,
               .header = mergeable || modern ? kHeader : kLegacyHeader,

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "daemon/virtio/event_fd.h"
 #include "daemon/virtio/vhost_features.h"
 
@@ -133,9 +134,10 @@ VhostAnswer VhostDevice::Handle(VhostMessage& message) {
     answer.status = Dispatch(message, answer.reply);
   } else {
     const uint64_t needed = FeatureOf(message.request());
-    answer.status = VhostViolation(absl::StrCat("it needs the protocol feature ",
-                                                FeatureNames(needed, VhostProtocolFeatureName),
-                                                ", which has not been negotiated"));
+    answer.status = VhostViolation(
+        absl::StrCat("it needs the protocol feature ",
+                     absl::StrJoin(FeatureNames(needed, VhostProtocolFeatureName), ", "),
+                     ", which has not been negotiated"));
   }
   UpdateLink();
   if (!answer.reply.has_value() && WantsAck(message)) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "daemon/net/virtio_net_header.h"
 #include "daemon/virtio/vhost_device.h"
 #include "daemon/virtio/vhost_features.h"
@@ -18,13 +19,15 @@ constexpr uint32_t kSmallestMtu = 68;  // IPv4's, as VIRTIO has it
 absl::Status VhostDevice::SetFeatures(const VhostMessage& message) {
   const auto wanted = message.As<uint64_t>();
   if ((wanted & ~offered_) != 0) {
-    return VhostViolation(absl::StrCat("features that were not offered: ",
-                                       FeatureNames(wanted & ~offered_, VirtioFeatureName)));
+    return VhostViolation(
+        absl::StrCat("features that were not offered: ",
+                     absl::StrJoin(FeatureNames(wanted & ~offered_, VirtioFeatureName), ", ")));
   }
   const uint64_t changed = wanted ^ features_;
   if (Running() && (changed & ~FeatureBit(kVhostLogAll)) != 0) {
-    return VhostViolation(absl::StrCat("features changed while a ring runs: ",
-                                       FeatureNames(changed, VirtioFeatureName)));
+    return VhostViolation(
+        absl::StrCat("features changed while a ring runs: ",
+                     absl::StrJoin(FeatureNames(changed, VirtioFeatureName), ", ")));
   }
   const std::vector<uint32_t> ran = changed != 0 ? PauseAll() : std::vector<uint32_t>();
   features_ = wanted;
@@ -37,8 +40,9 @@ absl::Status VhostDevice::SetProtocolFeatures(const VhostMessage& message) {
   const auto wanted = message.As<uint64_t>();
   const uint64_t unknown = wanted & ~SupportedVhostProtocolFeatures();
   if (unknown != 0) {
-    return VhostViolation(absl::StrCat("protocol features that were not offered: ",
-                                       FeatureNames(unknown, VhostProtocolFeatureName)));
+    return VhostViolation(
+        absl::StrCat("protocol features that were not offered: ",
+                     absl::StrJoin(FeatureNames(unknown, VhostProtocolFeatureName), ", ")));
   }
   if (Running() && wanted != protocol_features_) {
     return VhostViolation("protocol features changed while a ring runs");

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "daemon/net/virtio_net_header.h"
 #include "daemon/virtio/vhost_device.h"
 
@@ -106,12 +105,12 @@ std::string VhostProtocolFeatureName(uint32_t bit) {
   return name != nullptr ? name : absl::StrCat("bit ", bit);
 }
 
-std::string FeatureNames(uint64_t bits, std::string (*name)(uint32_t)) {
+std::vector<std::string> FeatureNames(uint64_t bits, std::string (*name)(uint32_t)) {
   std::vector<std::string> names;
   for (uint32_t bit = 0; bit < 64; ++bit) {
-    if ((bits & FeatureBit(bit)) != 0) names.push_back(name(bit));
+    if (HasFeature(bits, bit)) names.push_back(name(bit));
   }
-  return absl::StrJoin(names, ", ");
+  return names;
 }
 
 }  // namespace vmqd

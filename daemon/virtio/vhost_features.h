@@ -5,10 +5,15 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace vmqd {
 
 constexpr uint64_t FeatureBit(uint32_t bit) { return uint64_t{1} << bit; }
+
+constexpr bool HasFeature(uint64_t features, uint32_t bit) {
+  return (features & FeatureBit(bit)) != 0;
+}
 
 // Bits of VIRTIO's own space that vhost uses between front end and back end.
 inline constexpr uint32_t kVhostLogAll = 26;
@@ -39,8 +44,8 @@ constexpr uint64_t FeatureBit(VhostProtocolFeature feature) {
 // ask the front end for nothing.
 uint64_t SupportedVhostProtocolFeatures();
 
-// "MTU, MAC": of all bits that are set, as `name` (vhost_device.h) calls each.
-std::string FeatureNames(uint64_t bits, std::string (*name)(uint32_t));
+// Of all bits that are set, as `name` (vhost_device.h) calls each.
+std::vector<std::string> FeatureNames(uint64_t bits, std::string (*name)(uint32_t));
 
 }  // namespace vmqd
 

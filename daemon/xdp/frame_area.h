@@ -54,6 +54,10 @@ class FrameArea {
   // Longest frame that fits a buffer behind the headroom.
   uint32_t max_frame_len() const { return buffer_size_ - kHeadroom; }
 
+  // Bytes from `addr` to the end of its buffer.
+  uint32_t RoomFrom(uint64_t addr) const {
+    return buffer_size_ - static_cast<uint32_t>(addr - BufferOf(addr));
+  }
   // The start of the buffer that holds `addr`.
   uint64_t BufferOf(uint64_t addr) const { return addr & ~static_cast<uint64_t>(buffer_size_ - 1); }
 

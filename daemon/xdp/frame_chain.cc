@@ -5,6 +5,7 @@
 #include <endian.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace vmqd {
 
@@ -68,6 +69,13 @@ bool CompleteChainChecksum(FrameArea& area, const Frame& frame, uint16_t start, 
   }
   sum.StoreAt(head + field);
   return true;
+}
+
+bool CompleteChain(FrameArea& area, Frame& frame) {
+  const virtio_net_hdr offload = std::exchange(frame.tail->offload, {});
+  return !(offload.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) ||
+         CompleteChainChecksum(area, frame, le16toh(offload.csum_start),
+                               le16toh(offload.csum_offset));
 }
 
 void FinishChainChecksum(FrameArea& area, Frame& frame) {

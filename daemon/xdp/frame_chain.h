@@ -50,8 +50,27 @@ FrameTail* CopyToPieces(FramePool& pool, FrameReader& reader, uint32_t length);
 // A frame of bytes that lie in one place.
 bool CopyToBuffers(FramePool& pool, const uint8_t* data, uint32_t length, Frame* out);
 
+// A frame of at most `most` bytes, which write(to) puts into one place and returns how many they
+// are. False, and nothing written, when there are not enough buffers.
+template <typename Write>
+bool WriteToBuffers(FramePool& pool, uint32_t most, Write write, Frame* out) {
+  const uint32_t buffers = BuffersFor(pool.area(), most);
+  if (pool.available() < buffers || !pool.tails().Has(buffers - 1)) return false;
+  if (buffers > 1) {
+    uint8_t* flat = pool.tails().flat();
+    return CopyToBuffers(pool, flat, write(flat), out);
+  }
+  const uint64_t addr = pool.Take() + FrameArea::kHeadroom;
+  *out = {addr, write(pool.area().Data(addr))};
+  return true;
+}
+
 // CompleteChecksumAt, of a chain. The place of the checksum has to be in the first buffer.
 bool CompleteChainChecksum(FrameArea& area, const Frame& frame, uint16_t start, uint16_t offset);
+
+// Completes the checksum that a chain's sender left to the device, if it did: it asks for nothing
+// any more. False when the place of the checksum is not in the first buffer.
+bool CompleteChain(FrameArea& area, Frame& frame);
 
 // A checksum that a virtual device's sender left to it is completed; of a chain it is left to who
 // takes the frame (FrameTail::offload), which may never need it.

@@ -47,14 +47,17 @@ class FramePool {
   TailRoom tails_;
 };
 
+// The buffers of a frame behind its own.
+inline void GivePieces(FramePool& pool, const FrameTail& tail) {
+  for (uint32_t i = 0; i < tail.piece_count; ++i) {
+    if (tail.pieces[i].buffer != FramePiece::kNotOurs) pool.Give(tail.pieces[i].buffer);
+  }
+}
+
 // A frame with all its buffers.
 inline void GiveFrame(FramePool& pool, const Frame& frame) {
   pool.Give(frame.addr);
-  if (frame.tail == nullptr) return;
-  for (uint32_t i = 0; i < frame.tail->piece_count; ++i) {
-    const uint64_t buffer = frame.tail->pieces[i].buffer;
-    if (buffer != FramePiece::kNotOurs) pool.Give(buffer);
-  }
+  if (frame.tail != nullptr) GivePieces(pool, *frame.tail);
 }
 
 }  // namespace vmqd
