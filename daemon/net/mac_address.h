@@ -2,6 +2,8 @@
 #ifndef VMQD_DAEMON_NET_MAC_ADDRESS_H_
 #define VMQD_DAEMON_NET_MAC_ADDRESS_H_
 
+#include <endian.h>
+
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -32,9 +34,11 @@ struct MacAddress {
 
   // The 48 bits in the low end of a word, first octet highest: a key for tables.
   uint64_t ToWord() const {
-    uint64_t word = 0;
-    for (uint8_t byte : bytes) word = word << 8 | byte;
-    return word;
+    uint32_t high;
+    uint16_t low;
+    std::memcpy(&high, bytes.data(), sizeof(high));
+    std::memcpy(&low, bytes.data() + sizeof(high), sizeof(low));
+    return uint64_t{be32toh(high)} << 16 | be16toh(low);
   }
 
   bool IsMulticast() const { return bytes[0] & 1; }

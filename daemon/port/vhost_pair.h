@@ -110,6 +110,8 @@ class VhostPair final : public Port {
   static void Write(const Running& ring, ChainBatch& batch, FramePool& pool, const Frame& frame,
                     uint32_t first, uint32_t chains);
 
+  static void WriteAtOnce(GuestSpan to, const virtio_net_hdr_mrg_rxbuf& header, const uint8_t* data,
+                          const Frame& frame);
   Rest PrepareToFill();
 
   void Look(RingUse use, const Running& ring);

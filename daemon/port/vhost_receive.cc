@@ -4,11 +4,13 @@
 #include <endian.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "daemon/net/ethernet.h"
 #include "daemon/net/segmentation.h"
 #include "daemon/port/vhost_pair.h"
+#include "daemon/virtio/vhost_features.h"
 
 namespace vmqd {
 namespace {
@@ -19,9 +21,6 @@ constexpr uint32_t kPlainHead = 64;
 constexpr uint32_t kCopyWhole = 192;
 // The largest frame there is: IP's 64 KiB and an Ethernet header with a tag.
 constexpr uint32_t kLongest = 65535 + kEthHeaderLen + kVlanTagLen;
-// Frames one large segment may become: 64 KiB at Linux's least MSS (TCP_MIN_SND_MSS, 48 bytes) is
-// some 1400. A guest that asks for more asks for work, not for delivery.
-constexpr uint32_t kMaxSegments = 1400;
 // Frames that one burst may become on a wire, some half a millisecond of copying: other VMs of the
 // worker wait for it, and the uplink's transmit ring has room for twice as many.
 constexpr uint32_t kMostFrames = 512;
@@ -31,17 +30,15 @@ uint32_t FinalsOf(const Frame& frame) {
   return frame.len / le16toh(frame.tail->offload.gso_size) + 1;
 }
 
-bool Has(uint64_t features, uint32_t bit) { return features >> bit & 1; }
-
 bool MaySegment(uint64_t features, uint8_t type) {
-  if ((type & VIRTIO_NET_HDR_GSO_ECN) && !Has(features, VIRTIO_NET_F_HOST_ECN)) return false;
+  if ((type & VIRTIO_NET_HDR_GSO_ECN) && !HasFeature(features, VIRTIO_NET_F_HOST_ECN)) return false;
   switch (type & ~VIRTIO_NET_HDR_GSO_ECN) {
     case VIRTIO_NET_HDR_GSO_TCPV4:
-      return Has(features, VIRTIO_NET_F_HOST_TSO4);
+      return HasFeature(features, VIRTIO_NET_F_HOST_TSO4);
     case VIRTIO_NET_HDR_GSO_TCPV6:
-      return Has(features, VIRTIO_NET_F_HOST_TSO6);
+      return HasFeature(features, VIRTIO_NET_F_HOST_TSO6);
     case VIRTIO_NET_HDR_GSO_UDP_L4:
-      return Has(features, VIRTIO_NET_F_HOST_USO);
+      return HasFeature(features, VIRTIO_NET_F_HOST_USO);
     default:
       return false;
   }
@@ -51,11 +48,23 @@ bool MaySegment(uint64_t features, uint8_t type) {
 class SpanReader {
  public:
   SpanReader(const GuestSpan* spans, uint32_t count) : spans_(spans), count_(count) {}
+  // The header in front of a frame, `size` bytes, which are there.
+  virtio_net_hdr ReadHeader(uint32_t size) {
+    if (spans_[0].size() > size) {
+      offset_ = size;
+      return spans_[0].First<virtio_net_hdr>();
+    }
+    std::array<uint8_t, 32> bytes;
+    Read(bytes.data(), size);
+    virtio_net_hdr header;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    return header;
+  }
   // The next `size` bytes, which are there.
   void Read(uint8_t* to, uint32_t size) {
     while (size > 0) {
       const uint32_t part = std::min(size, spans_[at_].size() - offset_);
-      spans_[at_].Part(offset_, part).CopyTo(to);
+      spans_[at_].Part(offset_, part).ShortCopyTo(to);
       to += part;
       size -= part;
       Advance(part);
@@ -135,10 +144,7 @@ bool VhostPair::MakeFrame(const Running& ring, FramePool& pool, const Chain& cha
   if (length > kLongest) return Drop(DropReason::kFRAME_TOO_LARGE);
 
   SpanReader reader(&scratch_.sent.spans[chain.first], chain.spans);
-  uint8_t header[sizeof(virtio_net_hdr_mrg_rxbuf)];
-  reader.Read(header, ring.header);
-  virtio_net_hdr offload;
-  std::memcpy(&offload, header, sizeof(offload));
+  virtio_net_hdr offload = reader.ReadHeader(ring.header);
   // The other flags speak of frames towards the guest.
   offload.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
   const bool plain = offload.flags == 0 && offload.gso_type == VIRTIO_NET_HDR_GSO_NONE;
@@ -167,7 +173,7 @@ bool VhostPair::MakeFrame(const Running& ring, FramePool& pool, const Chain& cha
 // A driver must ask for the checksum where it asks for segmentation (VIRTIO 1.3, 5.1.6.2.1).
 bool VhostPair::CheckOffload(const Running& ring, const uint8_t* head, FrameTail& tail,
                              uint32_t length) {
-  if (!tail.NeedsChecksum() || !Has(ring.features, VIRTIO_NET_F_CSUM)) return false;
+  if (!tail.NeedsChecksum() || !HasFeature(ring.features, VIRTIO_NET_F_CSUM)) return false;
   const uint32_t start = le16toh(tail.offload.csum_start);
   // Behind the header and a tag, which may be taken off: what the police looks at stays as it is.
   const uint32_t least = kEthHeaderLen + (EtherTypeOf(head) == kEtherTypeVlan ? kVlanTagLen : 0);
@@ -178,7 +184,7 @@ bool VhostPair::CheckOffload(const Running& ring, const uint8_t* head, FrameTail
   }
   if (!MaySegment(ring.features, tail.offload.gso_type)) return false;
   const auto plan = Segmentation::Plan({head, tail.head}, length, tail.offload);
-  if (!plan || plan->count() > kMaxSegments) return false;
+  if (!plan || plan->count() > Segmentation::kMaxCount) return false;
   tail.wire_len = plan->max_length();
   return true;
 }

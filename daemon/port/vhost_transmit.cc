@@ -153,6 +153,16 @@ VhostPair::Fit VhostPair::Place(const Running& ring, ChainBatch& batch, FramePoo
   return Fit::kPlaced;
 }
 
+// What most frames are: in one place or two, for one buffer, whose beginning `to` is.
+void VhostPair::WriteAtOnce(GuestSpan to, const virtio_net_hdr_mrg_rxbuf& header,
+                            const uint8_t* data, const Frame& frame) {
+  to.SetFirst(header);
+  const uint32_t head = frame.tail == nullptr ? frame.len : frame.tail->head;
+  to.Part(sizeof(header), head).ShortCopyFrom(data);
+  if (head == frame.len) return;
+  to.Part(sizeof(header) + head, frame.len - head).CopyFrom(frame.tail->pieces[0].bytes);
+}
+
 void VhostPair::Write(const Running& ring, ChainBatch& batch, FramePool& pool, const Frame& frame,
                       uint32_t first, uint32_t chains) {
   Virtqueue& queue = *ring.queue->ring;
@@ -164,6 +174,13 @@ void VhostPair::Write(const Running& ring, ChainBatch& batch, FramePool& pool, c
 
   // The spans of chains that follow one another follow one another, too.
   const GuestSpan* span = &batch.spans[batch.chains[first].first];
+  if (span->size() >= ring.header + frame.len && ring.header == sizeof(header) &&
+      (frame.tail == nullptr || frame.tail->piece_count <= 1)) {
+    batch.chains[first].written = ring.header + frame.len;
+    WriteAtOnce(*span, header, data, frame);
+    queue.LogWritten(span->Part(0, ring.header + frame.len));
+    return;
+  }
   FrameTail whole{.head = frame.len};
   FrameReader reader(data, frame.tail != nullptr ? *frame.tail : whole);
   uint32_t left = ring.header + frame.len;

@@ -35,11 +35,34 @@ class ChainGather {
  public:
   ChainGather(const GuestMemory& memory, RingUse use, ChainBatch& batch)
       : memory_(memory),
+        use_(use),
         writable_(use == RingUse::kWrites ? ring::kWrite : 0),
         batch_(batch),
         first_(batch.span_count),
         end_(batch.span_count),
         limit_(std::min(first_ + Virtqueue::kMaxChainSpans, ChainBatch::kSpans)) {}
+
+  // The chain that nearly all are: one buffer, in one region. False, and nothing done: any other,
+  // which has to go the long way.
+  static bool TakeSingle(const GuestMemory& memory, RingUse use, ChainBatch& batch,
+                         const ring::Descriptor& descriptor, uint16_t id, uint32_t position) {
+    const uint16_t expected = use == RingUse::kWrites ? ring::kWrite : 0;
+    if (descriptor.flags != expected || descriptor.length > Virtqueue::kMaxChainBytes ||
+        batch.span_count == ChainBatch::kSpans ||
+        !memory.GatherWhole(descriptor.address, descriptor.length,
+                            &batch.spans[batch.span_count])) {
+      return false;
+    }
+    Prefetch(batch.spans[batch.span_count], use);
+    batch.chains[batch.count++] = {.id = id,
+                                   .entries = 1,
+                                   .first = static_cast<uint16_t>(batch.span_count++),
+                                   .spans = 1,
+                                   .bytes = descriptor.length,
+                                   .written = 0,
+                                   .position = position};
+    return true;
+  }
 
   // The buffer of one descriptor, which is not an indirect one.
   RingFault Add(const ring::Descriptor& descriptor) {
@@ -64,9 +87,8 @@ class ChainGather {
   // Puts the chain into the batch, unless it is empty.
   RingFault Finish(uint16_t id, uint32_t entries, uint32_t position) {
     if (bytes_ == 0) return RingFault::kEmpty;
-    // Headers are read next: they are in the first span, and the frame often begins in the second.
-    batch_.spans[first_].Prefetch();
-    if (end_ - first_ > 1) batch_.spans[first_ + 1].Prefetch();
+    // Headers come next: they are in the first span, and the frame often begins in the second.
+    for (uint32_t i = first_; i < std::min(end_, first_ + 2); ++i) Prefetch(batch_.spans[i], use_);
     batch_.chains[batch_.count++] = {.id = id,
                                      .entries = static_cast<uint16_t>(entries),
                                      .first = static_cast<uint16_t>(first_),
@@ -79,7 +101,16 @@ class ChainGather {
   }
 
  private:
+  static void Prefetch(const GuestSpan& span, RingUse use) {
+    if (use == RingUse::kWrites) {
+      span.PrefetchToWrite();
+    } else {
+      span.PrefetchToRead();
+    }
+  }
+
   const GuestMemory& memory_;
+  const RingUse use_;
   const uint16_t writable_;
   ChainBatch& batch_;
   const uint32_t first_;  // span

@@ -32,8 +32,6 @@ class MappedRegion {
 
 namespace {
 
-constexpr size_t kFewRegions = 8;  // up to here looking at each in turn is fastest
-
 std::string Describe(const MemoryRegion& region) {
   return absl::StrFormat("a memory region of %u bytes at guest address %#x", region.size,
                          region.guest_address);
@@ -144,19 +142,12 @@ bool GuestMemory::sealed() const {
 }
 
 const GuestMemory::Place* GuestMemory::Find(uint64_t address) const {
-  if (places_.size() > kFewRegions) {
-    const auto after = std::upper_bound(
-        places_.begin(), places_.end(), address,
-        [](uint64_t wanted, const Place& place) { return wanted < place.guest_address; });
-    if (after == places_.begin()) return nullptr;
-    const Place& place = *(after - 1);
-    return address - place.guest_address < place.size ? &place : nullptr;
-  }
-  for (const Place& place : places_) {
-    // Below the region the difference wraps to more than any size.
-    if (address - place.guest_address < place.size) return &place;
-  }
-  return nullptr;
+  const auto after = std::upper_bound(
+      places_.begin(), places_.end(), address,
+      [](uint64_t wanted, const Place& place) { return wanted < place.guest_address; });
+  if (after == places_.begin()) return nullptr;
+  const Place& place = *(after - 1);
+  return address - place.guest_address < place.size ? &place : nullptr;
 }
 
 bool GuestMemory::Gather(uint64_t address, uint32_t size, GuestSpan* out, uint32_t* count,

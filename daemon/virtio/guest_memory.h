@@ -7,6 +7,7 @@
 #ifndef VMQD_DAEMON_VIRTIO_GUEST_MEMORY_H_
 #define VMQD_DAEMON_VIRTIO_GUEST_MEMORY_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -59,6 +60,21 @@ class GuestMemory {
   // all would be needed.
   bool Gather(uint64_t address, uint32_t size, GuestSpan* out, uint32_t* count, uint32_t max) const;
 
+  // The same for a buffer that lies in one region, which is one of the first few, as nearly all do;
+  // false also when it lies elsewhere.
+  bool GatherWhole(uint64_t address, uint32_t size, GuestSpan* out) const {
+    const Place* const end = places_.data() + std::min(places_.size(), kFewRegions);
+    for (const Place* place = places_.data(); place != end; ++place) {
+      // Below the region the offset wraps to more than any size.
+      const uint64_t offset = address - place->guest_address;
+      if (offset >= place->size) continue;
+      if (size == 0 || size > place->size - offset) return false;
+      *out = GuestSpan(place->host + offset, size);
+      return true;
+    }
+    return false;
+  }
+
   // A ring part: user address [address, address + size) within one region, aligned to `alignment`.
   // Null otherwise. For virtqueues only, which read it with atomic loads.
   void* Ring(uint64_t address, uint64_t size, uint64_t alignment) const;
@@ -80,6 +96,7 @@ class GuestMemory {
   };
   using Regions = std::vector<std::shared_ptr<MappedRegion>>;
   explicit GuestMemory(Regions regions);
+  static constexpr size_t kFewRegions = 8;        // up to here looking at each in turn is fastest
   const Place* Find(uint64_t address) const;      // where the guest address lies; or null
   const Place* Containing(const void* at) const;  // whose mapping this points into; or null
 

@@ -22,6 +22,7 @@ namespace {
 constexpr uint32_t kFlags = 0, kIndex = 2, kEntries = 4;  // of both halves
 constexpr uint64_t kHeadSize = 2, kElementSize = 8;
 constexpr uint32_t kWholeLap = 65536;  // of an index
+constexpr uint32_t kAhead = 64;        // chains
 
 }  // namespace
 
@@ -33,7 +34,8 @@ SplitQueue::SplitQueue(const VirtqueueConfig& config, std::shared_ptr<const Gues
       device_(static_cast<uint8_t*>(device)),
       mask_(static_cast<uint16_t>(config.size - 1)),
       next_(ring::Load16(device_ + kIndex)),
-      used_(next_) {
+      used_(next_),
+      seen_(next_) {
   ring::Store16(device_ + kFlags, 0);  // with event indexes it stays so
   NoteRing(device_ + kFlags, sizeof(uint16_t));
 }
@@ -45,6 +47,7 @@ uint32_t SplitQueue::Look() {
     return 0;
   }
   const uint16_t available = ring::Acquire16(driver_ + kIndex);
+  seen_ = available;
   // Chains that are taken and not used yet occupy entries as well, and cannot be made unavailable.
   const auto offered = static_cast<uint16_t>(available - used_);
   const auto taken = static_cast<uint16_t>(next_ - used_);
@@ -66,6 +69,11 @@ uint32_t SplitQueue::Take(ChainBatch& batch, uint32_t max) {
   }
   uint32_t taken = 0;
   for (uint32_t visits = 0; taken < most && visits < kMaxVisits; ++taken) {
+    if (TakeSingle(heads[taken], batch)) {
+      ++visits;
+      ++next_;
+      continue;
+    }
     ChainGather gather(*memory_, config_.use, batch);
     RingFault fault = Walk(heads[taken], gather);
     if (fault == RingFault::kNone) fault = gather.Finish(heads[taken], 1, next_);
@@ -77,7 +85,26 @@ uint32_t SplitQueue::Take(ChainBatch& batch, uint32_t max) {
     visits += gather.pieces();
     ++next_;
   }
+  PrefetchAhead();
   return taken;
+}
+
+bool SplitQueue::TakeSingle(uint16_t head, ChainBatch& batch) const {
+  return head < config_.size &&
+         ChainGather::TakeSingle(
+             *memory_, config_.use, batch,
+             ring::LoadSplit(descriptors_ + ring::kDescriptorSize * uint64_t{head}), head, next_);
+}
+
+// The descriptors of the chains that the next Take may begin with.
+void SplitQueue::PrefetchAhead() const {
+  const uint32_t ahead = std::min<uint32_t>(static_cast<uint16_t>(seen_ - next_), kAhead);
+  for (uint32_t i = 0; i < ahead; ++i) {
+    const uint32_t entry = static_cast<uint16_t>(next_ + i) & mask_;
+    __builtin_prefetch(descriptors_ +
+                       ring::kDescriptorSize *
+                           uint64_t{ring::Load16(driver_ + kEntries + kHeadSize * entry)});
+  }
 }
 
 RingFault SplitQueue::Walk(uint16_t head, ChainGather& gather) const {

@@ -34,10 +34,12 @@ class SplitQueue final : public Virtqueue {
  private:
   // How many chains are available; poisons the queue when that cannot be.
   uint32_t Look();
+  bool TakeSingle(uint16_t head, ChainBatch& batch) const;
   RingFault Walk(uint16_t head, ChainGather& gather) const;
   RingFault WalkTable(const ring::Descriptor& descriptor, ChainGather& gather) const;
   uint8_t* DriverEvent() const { return driver_ + 4 + 2 * uint64_t{config_.size}; }
   uint8_t* DeviceEvent() const { return device_ + 4 + 8 * uint64_t{config_.size}; }
+  void PrefetchAhead() const;
   void NoteRing(const void* at, uint64_t size) const;
 
   const uint8_t* const descriptors_;
@@ -46,6 +48,7 @@ class SplitQueue final : public Virtqueue {
   const uint16_t mask_;
   uint16_t next_;        // available index that is taken next
   uint16_t used_;        // used index that is written next
+  uint16_t seen_;        // available index when it was last looked at
   uint32_t untold_ = 0;  // chains used since ShouldNotify
   bool told_ = false;    // ShouldNotify has been asked about a used chain
 };
