@@ -12,6 +12,7 @@ import shutil
 import tempfile
 
 from tests.lab import frames, guest
+from tests.lab.api import Client, messages
 from tests.lab.endpoints import Inbox, Nic, PacketVm, TapVm, wait_until
 from tests.lab.namespace_vm import NamespaceVm, power_on
 from tests.lab.namespaces import Namespace, make_veth, run
@@ -88,8 +89,9 @@ class Lab:
 
     def wait_up(self, port):
         """The kernel tells of a carrier some time after it is there."""
-        wait_until(lambda: self.cli("port", "show", port)["operStatus"] == "UP",
-                   what=f"port {port} up")
+        with Client(self.daemon.address) as client:
+            wait_until(lambda: client.GetPort(name=f"ports/{port}").oper_status == messages().UP,
+                       what=f"port {port} up")
 
     def veth_vm(self, name, index, *options):
         """A VETH port whose peer is eth0 of a new namespace, with addresses ending in `index`."""
