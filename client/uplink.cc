@@ -172,7 +172,7 @@ int Add(const Session& session, Connection& connection, const AddOptions& option
   return kRefused;
 }
 
-void AddAddVerb(CLI::App& resource, Session& session) {
+void AddUplinkAdd(CLI::App& resource, Session& session) {
   auto options = std::make_shared<AddOptions>();
   CLI::App& verb = AddVerb(
       resource, session, "add", "Attach a network device to the switch",
@@ -205,7 +205,7 @@ void AddAddVerb(CLI::App& resource, Session& session) {
 
 void AddUplinkCommands(CLI::App& app, Session& session) {
   CLI::App& resource = AddResource(app, "uplink", "Physical NICs attached to the switch");
-  AddAddVerb(resource, session);
+  AddUplinkAdd(resource, session);
 
   AddVerb(resource, session, "list", "List all uplinks", "vmqd-cli uplink list",
           [&session](Connection& connection) {
