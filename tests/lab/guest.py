@@ -62,11 +62,12 @@ class Guest:
     """One running VM. `namespace` is where QEMU runs; it needs .command(*words) -> list.
 
     `network` is the name of a tap, or a Vhost. A guest with an `address` has it from its first
-    moment, and after every reboot; one that `reboots` does not end its VM by doing so.
+    moment, and after every reboot; one that `reboots` does not end its VM by doing so. With
+    `incoming`, such as "unix:PATH", nothing boots: a VM of the same make migrates to there.
     """
 
     def __init__(self, namespace, network, mac, memory_mib=160, *, cpus=1, address=None,
-                 reboots=False):
+                 reboots=False, incoming=None):
         kernel, initramfs = image()
         self._lines = queue.Queue()
         self._console = collections.deque(maxlen=400)
@@ -79,6 +80,7 @@ class Guest:
                 namespace.command(
                     "qemu-system-x86_64", "-accel", "tcg", "-m", memory_mib, "-smp", cpus,
                     "-nodefaults", *([] if reboots else ["-no-reboot"]), "-display", "none",
+                    *(["-incoming", incoming] if incoming else []),
                     "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
                     "-append", arguments, "-chardev", f"socket,id=qmp,fd={far_end.fileno()}",
                     "-mon", "chardev=qmp,mode=control", *network.words(mac, memory_mib)),

@@ -34,8 +34,7 @@ def pytest_runtest_makereport(item, call):
         item.passed = report.passed
 
 
-@pytest.fixture
-def lab(request):
+def lab_of(request):
     world = Lab()
     try:
         yield world
@@ -45,6 +44,17 @@ def lab(request):
             report(request, world)
     finally:
         world.close()
+
+
+@pytest.fixture
+def lab(request):
+    yield from lab_of(request)
+
+
+@pytest.fixture
+def other_lab(request):
+    """A second host, for a test with two."""
+    yield from lab_of(request)
 
 
 @pytest.fixture
