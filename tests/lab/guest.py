@@ -23,6 +23,9 @@ import time
 from tests.lab.guest_image import DONE, READY, image
 
 BOOT_SECONDS = 120
+# Properties of a network card (Vhost.device) with neither checksum nor segmentation offload.
+NO_OFFLOADS = tuple(f"{side}_{what}=off" for side in ("guest", "host")
+                    for what in ("tso4", "tso6", "ecn", "ufo")) + ("csum=off", "guest_csum=off")
 
 Finished = collections.namedtuple("Finished", "code output")
 

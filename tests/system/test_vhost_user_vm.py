@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab import guest_image
 from tests.lab.endpoints import wait_until
-from tests.lab.guest import Vhost
+from tests.lab.guest import NO_OFFLOADS, Vhost
 from tests.lab.transfer import exchange, move, ping, reach
 
 WIRE = "10.0.0.254"
@@ -18,8 +18,6 @@ WIRE = "10.0.0.254"
 STOCK_FEATURES = {0: "CSUM", 1: "GUEST_CSUM", 7: "GUEST_TSO4", 8: "GUEST_TSO6", 11: "HOST_TSO4",
                   12: "HOST_TSO6", 15: "MRG_RXBUF", 28: "INDIRECT_DESC", 29: "EVENT_IDX"}
 PACKED = 34
-NO_OFFLOADS = tuple(f"{side}_{what}=off" for side in ("guest", "host")
-                    for what in ("tso4", "tso6", "ecn", "ufo")) + ("csum=off", "guest_csum=off")
 
 
 @pytest.fixture(scope="module", autouse=True)
