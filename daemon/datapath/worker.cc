@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -22,7 +23,10 @@ namespace {
 // While a port without room has frames waiting, or a transmit queue was full, nothing wakes the
 // worker when room appears: it looks again after this time.
 constexpr int kLookAgainMs = 1;
-constexpr uint64_t kTurnsPerFlood = 8;
+// Looking for floods is a system call, for frames that are few: after so many turns that did
+// nothing, or an eighth of that which did something. Spinning, some 10 us.
+constexpr uint32_t kTurnsPerFlood = 64;
+constexpr int64_t kMostGrown = 4;  // times the time to spin, where frames come again soon
 // Ends a system call that a hostile front end made to wait.
 constexpr int kInterrupt = SIGUSR1;
 constexpr int kLooksBeforeStuck = 5000;  // some 300 ms
@@ -148,6 +152,7 @@ void Worker::Run() {
 
   int64_t last = NowNs();
   int64_t idle_since = last;
+  int64_t grown = 1;  // times spin_ns_
   while (!stop_.load(std::memory_order_acquire)) {
     const uint32_t frames = Turn();
     const int64_t now = NowNs();
@@ -160,10 +165,15 @@ void Worker::Run() {
       sched_yield();  // the peer was rung; it may be waiting for this very CPU
       continue;
     }
-    if (frames == 0 && now - idle_since >= spin_ns_.load(std::memory_order_relaxed)) {
+    const int64_t spin = spin_ns_.load(std::memory_order_relaxed);
+    if (frames == 0 && (now - idle_since) / grown >= spin) {
       const bool event = Sleep();
+      turns_to_flood_ = 0;  // may be what woke us
       last = NowNs();
-      if (event) idle_since = last;  // after a timeout, one look is enough
+      if (!event) continue;  // a timeout: one look is enough
+      idle_since = last;
+      // A sleep that was not worth its price: spinning as long would have been cheaper.
+      grown = last - now < kMostGrown * spin ? std::min(2 * grown, kMostGrown) : 1;
     }
   }
 }
@@ -174,10 +184,11 @@ uint32_t Worker::Turn() {
   uint32_t frames = ReceiveFromUplink(lane_);
   frames += ReceiveHandovers(lane_);
   frames += ReceiveFromPorts(lane_);
-  // A system call each time, for frames that are few: on a busy worker they can wait some turns.
-  if (frames == 0 || lane_.counters.turns.Get() % kTurnsPerFlood == 0) {
+  if (turns_to_flood_ == 0) {
+    turns_to_flood_ = kTurnsPerFlood;
     frames += ReceiveFloods(lane_);
   }
+  turns_to_flood_ -= std::min(turns_to_flood_, frames == 0 ? 1 : kTurnsPerFlood / 8);
   Flush(lane_);
   Recycle();
   lane_.counters.turns.Add(1);

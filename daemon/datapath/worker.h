@@ -84,6 +84,7 @@ class Worker {
   Doorbell doorbell_;
   int epoll_fd_ = -1;
   bool must_look_ = false;  // a port's VM does not wake us
+  uint32_t turns_to_flood_ = 0;
   std::atomic<int64_t> spin_ns_{0};
   std::atomic<uint64_t> topology_seen_{0};
   std::atomic<uint64_t> turns_done_{0};
