@@ -66,22 +66,24 @@ class Guest:
 
     `network` is the name of a tap, or a Vhost. A guest with an `address` has it from its first
     moment, and after every reboot; one that `reboots` does not end its VM by doing so. With
-    `incoming`, such as "unix:PATH", nothing boots: a VM of the same make migrates to there.
+    `incoming`, such as "unix:PATH", nothing boots: a VM of the same make migrates to there. What
+    plug_memory() may add is `slots` times, up to 1 GiB in all.
     """
 
     def __init__(self, namespace, network, mac, memory_mib=160, *, cpus=1, address=None,
-                 reboots=False, incoming=None):
+                 reboots=False, incoming=None, slots=0):
         kernel, initramfs = image()
         self._lines = queue.Queue()
         self._console = collections.deque(maxlen=400)
         network = Tap(network) if isinstance(network, str) else network
         self._monitor, far_end = socket.socketpair()
         self._answers = self._monitor.makefile("r", encoding="utf-8")
+        memory = f"{memory_mib}M" + (f",slots={slots},maxmem=1G" if slots else "")
         arguments = "console=ttyS0 quiet panic=-1" + (f" address={address}" if address else "")
         with far_end:
             self._process = subprocess.Popen(
                 namespace.command(
-                    "qemu-system-x86_64", "-accel", "tcg", "-m", memory_mib, "-smp", cpus,
+                    "qemu-system-x86_64", "-accel", "tcg", "-m", memory, "-smp", cpus,
                     "-nodefaults", *([] if reboots else ["-no-reboot"]), "-display", "none",
                     *(["-incoming", incoming] if incoming else []),
                     "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
@@ -132,6 +134,16 @@ class Guest:
                 return answer["return"]
         raise AssertionError(f"guest: QEMU ended while it was told to {command}; console:\n"
                              f"{self.console()}")
+
+    def plug_memory(self, name, mib):
+        """One more DIMM, shared with the back end. What the guest's kernel makes of it is its own."""
+        self.monitor("object-add", id=name, size=mib << 20, share=True,
+                     **{"qom-type": "memory-backend-memfd"})
+        self.monitor("device_add", driver="pc-dimm", id=f"dimm-{name}", memdev=name)
+
+    def unplug_memory(self, name):
+        """Asks the guest to let go of the DIMM; QEMU takes it away once the guest did."""
+        self.monitor("device_del", id=f"dimm-{name}")
 
     def reboot(self, timeout=BOOT_SECONDS):
         """The guest's kernel restarts the machine, without a word to the network card's driver."""

@@ -6,6 +6,9 @@ either side, the guest's kernel, its driver, QEMU or vmqd, the link is back with
 guest, while the other ports never noticed.
 """
 
+import concurrent.futures
+import threading
+
 import pytest
 
 from tests.lab import guest_image
@@ -18,6 +21,7 @@ WIRE = "10.0.0.254"
 STOCK_FEATURES = {0: "CSUM", 1: "GUEST_CSUM", 7: "GUEST_TSO4", 8: "GUEST_TSO6", 11: "HOST_TSO4",
                   12: "HOST_TSO6", 15: "MRG_RXBUF", 28: "INDIRECT_DESC", 29: "EVENT_IDX"}
 PACKED = 34
+DIMM_MIB = 128  # what Linux on x86 takes at least: one memory block
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,3 +181,85 @@ def test_qemu_killed_and_vmqd_restarted(lab, listens):
         ping(vm, WIRE, 3)
         exchange(vm, wire, WIRE, 4 << 20)
     check_stock(lab, "vm2", vm)
+
+
+def memory_of(lab, port):
+    """(regions, bytes) of the VM's memory that vmqd has mapped."""
+    told = vhost(lab, port)
+    return told["memoryRegions"], int(told["memoryBytes"])
+
+
+def unchanged(lab, port):
+    """What a port that was left alone keeps."""
+    told = vhost(lab, port)
+    return {key: told.get(key) for key in ("connected", "since", "connections", "faults",
+                                           "lastFault", "features")}
+
+
+def mib_online(vm):
+    return int(vm.run("awk '/^MemTotal/ { print $2 }' /proc/meminfo").output) >> 10
+
+
+def mib_used_of_plugged(vm):
+    """A small VM has zone Normal, above 4 GiB, by plugged memory alone."""
+    pages = vm.run("awk '/^Node/ { zone = $4 } zone == \"Normal\" && $1 == \"managed\" { all = $2 } "
+                   "zone == \"Normal\" && $2 == \"free\" { free = $3 } "
+                   "END { print all - free }' /proc/zoneinfo").output
+    return int(pages) >> 8
+
+
+def blocks(vm, state):
+    """The guest's memory blocks in this state, such as memory32."""
+    return vm.run(f"cd /sys/devices/system/memory; grep -lx {state} memory*/state | cut -d/ -f1",
+                  check=False).output.split()
+
+
+def plug(lab, vm, name):
+    """A DIMM more in the VM on port vm1, and vmqd has it; the guest's block, not in use yet."""
+    regions, size = memory_of(lab, "vm1")
+    vm.plug_memory(name, DIMM_MIB)
+    wait_until(lambda: memory_of(lab, "vm1") == (regions + 1, size + (DIMM_MIB << 20)), 30,
+               what=f"{name} mapped by vmqd")
+    wait_until(lambda: blocks(vm, "offline"), 60, 0.2, what=f"{name} seen by the guest")
+    return blocks(vm, "offline")[0]
+
+
+def test_memory_is_plugged_in(lab):
+    """And pulled out. The guest uses it for packets, and at last for its rings."""
+    wire = lab.wire()
+    lab.start(uplink="eth1")
+    steady = lab.vhost_vm("vm2", 2)
+    vm = lab.vhost_guest("vm1", 1, slots=2)
+    boot(lab, vm)
+    ping(vm, WIRE)
+    before = {port: unchanged(lab, port) for port in ("vm1", "vm2")}
+    other, own = memory_of(lab, "vm2"), memory_of(lab, "vm1")
+    online = mib_online(vm)
+    done = threading.Event()
+
+    def go_on_pinging():
+        while not done.is_set():
+            steady.ping(WIRE, 1)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pings = pool.submit(go_on_pinging)
+        try:
+            block = plug(lab, vm, "used")
+            vm.run(f"echo online_kernel >/sys/devices/system/memory/{block}/state")
+            assert mib_online(vm) >= online + DIMM_MIB * 3 // 4
+            exchange(vm, wire, WIRE)
+            assert mib_used_of_plugged(vm) >= 4, "the plugged memory is not used"
+            plug(lab, vm, "idle")
+            vm.unplug_memory("idle")
+            wait_until(lambda: memory_of(lab, "vm1") == (own[0] + 1, own[1] + (DIMM_MIB << 20)), 60,
+                       what="the idle DIMM gone")
+            exchange(vm, wire, WIRE)
+        finally:
+            done.set()
+        pings.result(timeout=60)
+    assert {port: unchanged(lab, port) for port in before} == before
+    assert memory_of(lab, "vm2") == other
+    vm.rebind()  # new rings, in the plugged memory
+    reach(vm, WIRE)
+    exchange(vm, wire, WIRE, 4 << 20)
+    assert not vhost(lab, "vm1").get("lastFault")
