@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.lab import guest_image
 from tests.lab.api import Client
 from tests.lab.lab import Lab
 from tests.lab.namespaces import remove_stale, run
@@ -55,6 +56,15 @@ def lab(request):
 def other_lab(request):
     """A second host, for a test with two."""
     yield from lab_of(request)
+
+
+@pytest.fixture(scope="session")
+def guest_files():
+    """Downloads and builds what the guests boot, once, before any daemon runs."""
+    try:
+        guest_image.image()
+    except guest_image.Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

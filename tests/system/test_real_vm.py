@@ -8,7 +8,7 @@ import contextlib
 
 import pytest
 
-from tests.lab import frames, guest, guest_image
+from tests.lab import frames, guest
 from tests.lab.transfer import exchange, move, ping
 
 WIRE, HOST = "10.0.0.254", "10.0.0.253"
@@ -16,13 +16,7 @@ WIRE, HOST = "10.0.0.254", "10.0.0.253"
 STOCK_FEATURES = {0: "CSUM", 1: "GUEST_CSUM", 7: "GUEST_TSO4", 11: "HOST_TSO4", 15: "MRG_RXBUF"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def image():
-    """Downloads and builds what the guests boot, once, before any daemon runs."""
-    try:
-        guest_image.image()
-    except guest_image.Unavailable as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("guest_files")
 
 
 @contextlib.contextmanager

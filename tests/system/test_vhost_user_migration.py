@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from tests.lab import frames, guest_image
+from tests.lab import frames
 from tests.lab.endpoints import wait_until
 from tests.lab.guest import Vhost
 from tests.lab.namespaces import make_veth
@@ -36,12 +36,7 @@ dd bs=64k count=1 of=/tmp/part 2>/dev/null; [ -s /tmp/part ] || break; cat /tmp/
 done | sha256sum >/tmp/sum; mv /tmp/sum /tmp/whole) &""".replace("\n", " ")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def image():
-    try:
-        guest_image.image()
-    except guest_image.Unavailable as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("guest_files")
 
 
 def listen(lab, bridge, ether_type):

@@ -11,7 +11,6 @@ import threading
 
 import pytest
 
-from tests.lab import guest_image
 from tests.lab.endpoints import wait_until
 from tests.lab.guest import NO_OFFLOADS, Vhost
 from tests.lab.transfer import exchange, move, ping, reach
@@ -24,13 +23,7 @@ PACKED = 34
 DIMM_MIB = 128  # what Linux on x86 takes at least: one memory block
 
 
-@pytest.fixture(scope="module", autouse=True)
-def image():
-    """Downloads and builds what the guests boot, once, before any daemon runs."""
-    try:
-        guest_image.image()
-    except guest_image.Unavailable as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("guest_files")
 
 
 def features(vm):
