@@ -9,11 +9,10 @@ import os
 import time
 
 from tests.bench.processes import (EDGE_CPU, HELPERS, SWITCH_CPU, Broken, Figure, Helper,
-                                   cpu_seconds, median, percentile, pinned, traffic)
+                                   idle_shares, median, percentile, pinned, traffic, wired_nic)
 from tests.lab import frames
 from tests.lab.lab import Lab
 from tests.lab.namespaces import make_veth
-from tests.lab.vmqd import BUILD
 
 IDLE_SECONDS, IDLE_BOUND = 5, 0.5  # percent of one CPU
 SILENCE, ARRIVAL, PATIENCE = 0.1, 0.01, 5
@@ -39,13 +38,7 @@ def idle(rounds, say):
             lab.tap_vm(f"tap{index}", frames.vm_mac(100 + index))
             lab.veth_vm(f"veth{index}", index)
         time.sleep(3)  # neighbour discovery of fresh interfaces is over
-        shares = []
-        for _ in range(min(rounds, 3)):
-            before, start = cpu_seconds([daemon.pid]), time.monotonic()
-            time.sleep(IDLE_SECONDS)
-            used = cpu_seconds([daemon.pid]) - before
-            shares.append(100 * used / (time.monotonic() - start))
-            say(f"idle: {shares[-1]:.3f} % of a CPU over {IDLE_SECONDS} s")
+        shares = idle_shares(daemon.pid, min(rounds, 3), IDLE_SECONDS, "idle", say)
         return [Figure("idle daemon, 6 ports, 4 queues", median(shares), "% of a CPU", IDLE_BOUND,
                        note="CPU time of all its threads", samples={"percent": shares})]
 
@@ -130,11 +123,7 @@ class Adding:
     def __init__(self, stack):
         self.lab = Lab()
         stack.callback(self.lab.close)
-        self.lab.host.plugged |= {"nic0", "wire0"}
-        self.nic = Helper(BUILD / "tests" / "lab" / "vmqd_lab_nic", "-c", EDGE_CPU, "nic0", 1,
-                          "wire0", namespace=self.lab.host)
-        stack.callback(self.nic.close)
-        self.lab.host.up("nic0")
+        self.nic = wired_nic(stack, self.lab)
         self.edge = traffic(stack)
         self.lab.start("--processor-set", SWITCH_CPU, uplink="nic0")
         add_vm(self.lab, self.edge)

@@ -116,6 +116,28 @@ def cpu_seconds(pids):
     return total / 1e9
 
 
+def idle_shares(pid, looks, seconds, name, say):
+    """What a process uses of a CPU, in percent, over so many seconds, each of `looks` times."""
+    shares = []
+    for _ in range(looks):
+        before, start = cpu_seconds([pid]), time.monotonic()
+        time.sleep(seconds)
+        used = cpu_seconds([pid]) - before
+        shares.append(100 * used / (time.monotonic() - start))
+        say(f"{name}: {shares[-1]:.3f} % of a CPU over {seconds} s")
+    return shares
+
+
+def wired_nic(stack, lab):
+    """nic0 in the lab's host, and who sends on its wire; the CPU is the generator's."""
+    lab.host.plugged |= {"nic0", "wire0"}
+    nic = Helper(BUILD / "tests" / "lab" / "vmqd_lab_nic", "-c", EDGE_CPU, "nic0", 1, "wire0",
+                 namespace=lab.host)
+    stack.callback(nic.close)
+    lab.host.up("nic0")
+    return nic
+
+
 def process_seconds(pids):
     """CPU time of some processes so far, threads that have ended included; in ticks of 10 ms."""
     ticks = 0

@@ -11,14 +11,13 @@ import subprocess
 import time
 
 from tests.bench.processes import (EDGE_CPU, HELPERS, SWITCH_CPU, Broken, Figure, Helper,
-                                   cpu_seconds, median)
+                                   idle_shares, median, wired_nic)
 from tests.lab import guest_image
 from tests.lab.api import Client, messages
 from tests.lab.endpoints import wait_until
 from tests.lab.guest import NO_OFFLOADS
 from tests.lab.lab import Lab
 from tests.lab.transfer import PORT, accepting
-from tests.lab.vmqd import BUILD
 
 WORTH_BOUND = 5  # times
 IDLE_SECONDS, IDLE_BOUND = 10, 1  # percent of one CPU
@@ -142,12 +141,8 @@ def rest(rounds, say):
         for number in (1, 2):
             plug(lab, helper, number, "large")
         time.sleep(3)
-        pid, shares = lab.daemon.pid, []
-        for _ in range(min(rounds, 3)):
-            before, start = cpu_seconds([pid]), time.monotonic()
-            time.sleep(IDLE_SECONDS)
-            shares.append(100 * (cpu_seconds([pid]) - before) / (time.monotonic() - start))
-            say(f"vhost-rest: {shares[-1]:.3f} % of a CPU over {IDLE_SECONDS} s")
+        pid = lab.daemon.pid
+        shares = idle_shares(pid, min(rounds, 3), IDLE_SECONDS, "vhost-rest", say)
         kinds = status(pid, ("RssAnon", "RssFile", "RssShmem"))
         lent = guest_memory(pid)
         note = ", ".join(f"{kind} {size:.1f}" for kind, size in kinds.items())
@@ -164,11 +159,7 @@ class Adding:
     def __init__(self, stack):
         self.lab = Lab()
         stack.callback(self.lab.close)
-        self.lab.host.plugged |= {"nic0", "wire0"}
-        self.nic = Helper(BUILD / "tests" / "lab" / "vmqd_lab_nic", "-c", EDGE_CPU, "nic0", 1,
-                          "wire0", namespace=self.lab.host)
-        stack.callback(self.nic.close)
-        self.lab.host.up("nic0")
+        self.nic = wired_nic(stack, self.lab)
         self.lab.start("--processor-set", SWITCH_CPU, uplink="nic0")
         self.guests = guests(stack, "-c", EDGE_CPU)
         self.client = stack.enter_context(Client(self.lab.daemon.address))
