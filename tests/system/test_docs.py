@@ -6,12 +6,14 @@ shape, and one that has no shape known here is left alone: prose is for people t
 
 import functools
 import re
+import subprocess
 
 import pytest
 
-from tests.lab.vmqd import ROOT
+from tests.lab.vmqd import BUILD, ROOT
 
-DOCUMENTS = ["README.md", "daemon/README.md", "bpf/README.md", "proto/README.md"]
+DOCUMENTS = ["README.md", "daemon/README.md", "daemon/vmq/README.md", "bpf/README.md",
+             "proto/README.md"]
 CODE = {".cc", ".h", ".c", ".proto", ".py", ".txt", ".json", ".service", ".yaml", ".cmake", ".in",
         ".sysusers", ""}
 SKIPPED = {"build", ".git", ".cache", "__pycache__"}
@@ -101,6 +103,14 @@ def test_identifiers_exist(document):
     inline, _ = words(document)
     named = {word for word in inline if SNAKE.fullmatch(word) or PASCAL.fullmatch(word)}
     assert not {word for word in named if not re.search(rf"\b{word}\b", code())}
+
+
+def test_simulator_table():
+    """The balancer's table is what the simulator prints now."""
+    printed = subprocess.run([BUILD / "tests/bench/vmqd_bench_simulator"], check=True, text=True,
+                             capture_output=True, timeout=300).stdout
+    assert printed.count("\n") > 20
+    assert printed in (ROOT / "daemon/vmq/README.md").read_text()
 
 
 def test_folder_table_is_complete():
