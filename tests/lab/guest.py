@@ -64,15 +64,16 @@ class Tap:
 class Guest:
     """One running VM. `namespace` is where QEMU runs; it needs .command(*words) -> list.
 
-    `network` is the name of a tap, or a Vhost. A guest with an `address` has it from its first
-    moment, and after every reboot; one that `reboots` does not end its VM by doing so. With
+    `network` is the name of a tap, a Vhost, or None. A guest with an `address` has it from its
+    first moment, and after every reboot; one that `reboots` does not end its VM by doing so. With
     `incoming`, such as "unix:PATH", nothing boots: a VM of the same make migrates to there. What
-    plug_memory() may add is `slots` times, up to 1 GiB in all.
+    plug_memory() may add is `slots` times, up to 1 GiB in all. `initramfs`: a file to boot from in
+    place of image()'s.
     """
 
     def __init__(self, namespace, network, mac, memory_mib=160, *, cpus=1, address=None,
-                 reboots=False, incoming=None, slots=0):
-        kernel, initramfs = image()
+                 reboots=False, incoming=None, slots=0, initramfs=None):
+        kernel, stock_initramfs = image()
         self._lines = queue.Queue()
         self._console = collections.deque(maxlen=400)
         network = Tap(network) if isinstance(network, str) else network
@@ -86,9 +87,10 @@ class Guest:
                     "qemu-system-x86_64", "-accel", "tcg", "-m", memory, "-smp", cpus,
                     "-nodefaults", *([] if reboots else ["-no-reboot"]), "-display", "none",
                     *(["-incoming", incoming] if incoming else []),
-                    "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
+                    "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs or stock_initramfs,
                     "-append", arguments, "-chardev", f"socket,id=qmp,fd={far_end.fileno()}",
-                    "-mon", "chardev=qmp,mode=control", *network.words(mac, memory_mib)),
+                    "-mon", "chardev=qmp,mode=control",
+                    *(network.words(mac, memory_mib) if network else ())),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 errors="replace", bufsize=1, pass_fds=[far_end.fileno()])
         self._obeys_monitor = False

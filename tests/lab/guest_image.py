@@ -1,9 +1,10 @@
 """What real VMs boot: Debian's own kernel, and an initramfs of busybox and the virtio modules.
 
 The kernel comes from Debian's package, downloaded and unpacked, never installed; image and
-initramfs are cached under build/guest. Used by the thread of a test, of parallel runs too. The
-guest's user space reads one shell command a line from its console, runs it, and ends its output
-with a line that carries the exit code.
+initramfs are cached under build/guest, and so are the kernel's headers once a test builds a module
+for it. Used by the thread of a test, of parallel runs too. The guest's user space reads one shell
+command a line from its console, runs it, and ends its output with a line that carries the exit
+code.
 """
 
 import fcntl
@@ -57,7 +58,7 @@ class Unavailable(Exception):
     """Why this machine cannot run a guest; a test skips with it."""
 
 
-def _newc(files):
+def newc(files):
     """A cpio archive, format newc, of (path, mode, content); directories have no content."""
     out = bytearray()
 
@@ -74,34 +75,48 @@ def _newc(files):
     return bytes(out)
 
 
+def _depends(package):
+    return subprocess.run(["apt-cache", "depends", package], text=True, capture_output=True,
+                          check=False).stdout.split()
+
+
 def _kernel_package():
-    """The package that KERNEL_PACKAGE stands for, or None when apt has no list that says."""
-    depends = subprocess.run(["apt-cache", "depends", KERNEL_PACKAGE], text=True,
-                             capture_output=True, check=False).stdout.split()
-    return next((word for word in depends if word.startswith("linux-image-")
-                 and word != KERNEL_PACKAGE), None)
+    """The package that KERNEL_PACKAGE stands for; none when apt has no list that says."""
+    return [word for word in _depends(KERNEL_PACKAGE)
+            if word.startswith("linux-image-") and word != KERNEL_PACKAGE][:1]
 
 
-def _download_kernel(directory):
-    """Unpacks the newest kernel package into `directory`, which is made."""
+def _header_packages(release):
+    """What modules for the kernel `release` are compiled against."""
+    headers = f"linux-headers-{release}"
+    needed = [word for word in _depends(headers)
+              if word.startswith(("linux-headers-", "linux-kbuild-"))]
+    return sorted({headers, *needed}) if len(needed) > 1 else []
+
+
+def _download(directory, what, packages_of):
+    """Unpacks the packages that packages_of() names into `directory`, which is made.
+
+    It returns nothing while apt's lists do not tell; `what` they are, for who reads the refusal.
+    """
     directory.mkdir()
     done = None
     for refresh in (False, True):  # apt's lists may be missing, or too old to download by
         if refresh:
             subprocess.run(["apt-get", "update"], capture_output=True, timeout=600, check=False)
-        package = _kernel_package()
-        if not package:
+        packages = packages_of()
+        if not packages:
             continue
-        done = subprocess.run(["apt-get", "download", package], cwd=directory, text=True,
+        done = subprocess.run(["apt-get", "download", *packages], cwd=directory, text=True,
                               capture_output=True, timeout=600, check=False)
         if not done.returncode:
             break
     else:
-        raise Unavailable(f"cannot download {KERNEL_PACKAGE}: "
+        raise Unavailable(f"cannot download {what}: "
                           f"{done.stderr.strip() if done else 'apt knows no such package'}")
-    deb = next(directory.glob("*.deb"))
-    subprocess.run(["dpkg-deb", "-x", deb, directory], check=True)
-    deb.unlink()
+    for deb in directory.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", deb, directory], check=True)
+        deb.unlink()
 
 
 def _initramfs(unpacked):
@@ -118,7 +133,7 @@ def _initramfs(unpacked):
               ("init", stat.S_IFREG | 0o755, INIT.encode())]
     files += [(f"modules/{name}.ko", stat.S_IFREG | 0o644, found[name].read_bytes())
               for name in MODULES]
-    return gzip.compress(_newc(files), compresslevel=1)
+    return gzip.compress(newc(files), compresslevel=1)
 
 
 @functools.cache
@@ -131,8 +146,33 @@ def image():
     with open(CACHE / "lock", "w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as making:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not unpacked.exists():
-            _download_kernel(pathlib.Path(making, "kernel"))
+            _download(pathlib.Path(making, "kernel"), KERNEL_PACKAGE, _kernel_package)
             pathlib.Path(making, "kernel").rename(unpacked)
         pathlib.Path(making, "initramfs").write_bytes(_initramfs(unpacked))
         pathlib.Path(making, "initramfs").rename(initramfs)
     return next(unpacked.glob("boot/vmlinuz-*")), initramfs
+
+
+def kernel_module(name):
+    """The file of one of the kernel's own modules."""
+    image()
+    return next((CACHE / "kernel").glob(f"lib/modules/*/kernel/**/{name}.ko"))
+
+
+@functools.cache
+def headers():
+    """The directory in which modules for image()'s kernel are built, or Unavailable."""
+    release = image()[0].name.removeprefix("vmlinuz-")
+    unpacked = CACHE / f"headers-{release}"
+    directory = unpacked / "usr" / "src" / f"linux-headers-{release}"
+    with open(CACHE / "lock", "w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as making:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not unpacked.exists():
+            new = pathlib.Path(making, "headers")
+            _download(new, f"the headers of Linux {release}", lambda: _header_packages(release))
+            # They expect to be installed: one makefile includes another by its absolute path.
+            makefile = new / directory.relative_to(unpacked) / "Makefile"
+            makefile.write_text(makefile.read_text().replace("/usr/src/",
+                                                             f"{unpacked}/usr/src/"))
+            new.rename(unpacked)
+    return directory
