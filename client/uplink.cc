@@ -186,9 +186,9 @@ void AddUplinkAdd(CLI::App& resource, Session& session) {
       ->check(CLI::IsMember({"native", "generic", "auto"}));
   verb.add_option(
           "--steering", options->steering,
-          "software (default): nothing is asked of the NIC; external: somebody else programs "
-          "its filters")
-      ->check(CLI::IsMember({"software", "external"}));
+          "software (default): nothing is asked of the NIC; hardware: it gets a rule for each "
+          "filter; external: somebody else programs it")
+      ->check(CLI::IsMember({"software", "hardware", "external"}));
   verb.add_option(
           "--wake-mode", options->wake_mode,
           "adaptive (default): spin briefly, then sleep; poll: never sleep; interrupt: sleep "

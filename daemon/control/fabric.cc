@@ -275,12 +275,17 @@ absl::Status Fabric::Connect(Port& port) {
 void Fabric::Publish(UplinkRuntime& uplink) {
   TopologyBuilder builder(uplink.NextSequence(), uplink.queues().size());
   builder.SetUplink(uplink.link().mtu + kEthHeaderLen, uplink.link_up());
+  NicRules rules;
   for (auto& [id, port] : ports_) {
     if (port.runtime != nullptr && &port.runtime->uplink() == &uplink) {
       builder.Add(port.runtime->Entry());
+      for (const NicFilter& filter : port.runtime->NicFilters()) {
+        rules[filter] = port.runtime->place().placement.queue;
+      }
     }
   }
   uplink.Publish(std::move(builder).Build());
+  uplink.Steer(std::move(rules));  // workers know the ports: frames may come by any queue
 }
 
 // Filters, then topology, then what the port holds: nobody is left who could use what goes.

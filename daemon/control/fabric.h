@@ -146,6 +146,7 @@ class Fabric {
   void LookAt(Port& port, bool removed = false);
   void LookAtVhost(Port& port);
   void LookAtQueues(Uplink& uplink);
+  void LookAtSteering(Uplink& uplink, bool closely);
   void PassOnMtu(UplinkRuntime& uplink);
   template <typename Item>
   void LookAtProgramOf(Item& item);

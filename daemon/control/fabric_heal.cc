@@ -223,6 +223,15 @@ void Fabric::LookAt(Uplink& uplink, bool removed) {
                        absl::StrCat(NameOf(uplink), ": link ", is_up ? "up" : "down"));
   }
   if (is_up != was_up || link->mtu != before.mtu) observer_.Changed(NameOf(uplink));
+  if (is_up && !was_up) LookAtSteering(uplink, /*closely=*/true);
+}
+
+// A reset, and with many drivers that is what a link going down and up is, leaves no rule in a NIC.
+void Fabric::LookAtSteering(Uplink& uplink, bool closely) {
+  const std::string found = uplink.runtime->CheckSteering(closely);
+  if (found.empty()) return;
+  observer_.Happened(Severity::kWarning, NameOf(uplink), "RULES_LOST", found);
+  observer_.Changed(NameOf(uplink));
 }
 
 // Ports without an MTU of their own have the uplink's.
@@ -347,6 +356,7 @@ void Fabric::Tick(double seconds) {
     LookAt(uplink);  // an event may have been lost
     if (uplink.runtime != nullptr) LookAtProgramOf(uplink);
     if (uplink.runtime != nullptr) LookAtQueues(uplink);
+    if (uplink.runtime != nullptr) LookAtSteering(uplink, /*closely=*/false);
   }
   for (auto& [id, port] : ports_) {
     if (port.runtime == nullptr) {

@@ -39,4 +39,13 @@ std::optional<BorrowedSetting> StateLedger::Find(std::string_view device,
   return std::nullopt;
 }
 
+std::vector<BorrowedSetting> StateLedger::FindAll(std::string_view device,
+                                                  std::string_view kind) const {
+  std::vector<BorrowedSetting> found = store_.state().borrowed;
+  std::erase_if(found, [&](const BorrowedSetting& borrowed) {
+    return borrowed.device != device || !borrowed.setting.starts_with(kind);
+  });
+  return found;
+}
+
 }  // namespace vmqd

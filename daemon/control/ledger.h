@@ -25,6 +25,8 @@ class StateLedger final : public SettingsLedger {
   void Erase(std::string_view device, std::string_view setting) override;
   std::optional<BorrowedSetting> Find(std::string_view device,
                                       std::string_view setting) const override;
+  std::vector<BorrowedSetting> FindAll(std::string_view device,
+                                       std::string_view kind) const override;
 
  private:
   std::vector<BorrowedSetting> AllBut(std::string_view device, std::string_view setting) const;

@@ -17,7 +17,7 @@
 namespace vmqd {
 
 enum class XdpMode { kNative, kGeneric, kAuto };
-enum class Steering { kSoftware, kExternal };
+enum class Steering { kSoftware, kExternal, kHardware };
 enum class WakeMode { kAdaptive, kPoll, kInterrupt };
 enum class PortKind { kTap, kNetdev, kVeth, kHost, kVhostUser };
 enum class OperStatus { kUp, kDown, kFaulted, kWaiting };
@@ -225,6 +225,8 @@ struct PortStatus {
   std::string etag;
   uint32_t queue_pairs = 1;  // served
   std::string queue_pairs_reason;
+  Steering steering = Steering::kSoftware;
+  std::string steering_reason;
   std::optional<VhostPortStatus> vhost;
 };
 

@@ -94,6 +94,8 @@ class PortRuntime {
   const std::atomic<bool>& link_up() const { return link_up_; }
 
   PortEntry Entry();
+  // What the NIC is to send to the home queue.
+  std::vector<NicFilter> NicFilters() const;
   uint32_t BuffersHeld() const;  // in the rings of its device's sockets
   PortStatus Status() const;
   void OnLink(bool up, bool carrier);
@@ -129,6 +131,7 @@ class PortRuntime {
   QueueRuntime& QueueOf(const Pair& pair) const { return uplink_.queues()[pair.queue]; }
   QueueRuntime& home() const { return uplink_.queues()[place_.placement.queue]; }
   void DescribeLink(PortStatus& status) const;
+  void DescribeSteering(PortStatus& status) const;
   VhostPortStatus VhostNow() const;
   uint32_t EffectiveMtu() const;
   void DrainVmSocket(Pair& pair);

@@ -109,6 +109,23 @@ void PortRuntime::DescribeLink(PortStatus& status) const {
   }
 }
 
+// The flows of several queue pairs are spread by the NIC's hash: a rule would send them all to one.
+std::vector<NicFilter> PortRuntime::NicFilters() const {
+  std::vector<NicFilter> filters;
+  if (place_.pairs > 1) return filters;
+  for (const MacAddress& mac : config_.macs) filters.push_back({mac, config_.vlan});
+  return filters;
+}
+
+void PortRuntime::DescribeSteering(PortStatus& status) const {
+  const std::vector<NicFilter> filters = NicFilters();
+  status.steering = uplink_.SteeringOf(filters, status.steering_reason);
+  if (status.steering == Steering::kHardware && filters.empty()) {
+    status.steering = Steering::kSoftware;
+    status.steering_reason = "the NIC's hash spreads its flows over several queue pairs";
+  }
+}
+
 VhostPortStatus PortRuntime::VhostNow() const {
   const VhostStatus now = vhost_->Status();
   VhostPortStatus status;
@@ -169,6 +186,7 @@ PortStatus PortRuntime::Status() const {
     status.queue_pairs_reason = absl::StrCat("uplinks/", config_.uplink, " has ", place_.pairs,
                                              " queues, each serves one pair");
   }
+  DescribeSteering(status);
   if (vhost_ != nullptr) status.vhost = VhostNow();
   return status;
 }

@@ -92,6 +92,7 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
     if (absl::Status status = OpenQueue(queue, cpus[queue]); !status.ok()) return status;
   }
   ConnectWorkers();
+  StartSteering();
   return absl::OkStatus();
 }
 
@@ -187,6 +188,43 @@ absl::Status UplinkRuntime::Attach() {
   program_left_ = false;
   for (QueueRuntime& queue : queues_) PinNapi(queue);
   return status;
+}
+
+// With sockets bound, as they are whenever a rule is set later.
+void UplinkRuntime::StartSteering() {
+  if (config_.steering != Steering::kHardware) return;
+  auto steering =
+      std::make_unique<NicSteering>(link_.name, static_cast<uint32_t>(queues_.size()), settings_);
+  const absl::Status started = steering->Start();
+  if (started.ok()) {
+    nic_steering_ = std::move(steering);
+  } else {
+    no_nic_steering_ = std::string(started.message());
+  }
+}
+
+void UplinkRuntime::Steer(NicRules wanted) {
+  if (nic_steering_ != nullptr) nic_steering_->Apply(std::move(wanted));
+}
+
+std::string UplinkRuntime::CheckSteering(bool closely) {
+  return nic_steering_ != nullptr ? nic_steering_->Check(closely) : "";
+}
+
+Steering UplinkRuntime::EffectiveSteering(std::string& reason) const {
+  if (config_.steering != Steering::kHardware) return config_.steering;
+  reason = nic_steering_ != nullptr ? nic_steering_->Reason() : no_nic_steering_;
+  return nic_steering_ != nullptr ? Steering::kHardware : Steering::kSoftware;
+}
+
+Steering UplinkRuntime::SteeringOf(const std::vector<NicFilter>& filters,
+                                   std::string& reason) const {
+  if (nic_steering_ == nullptr) return EffectiveSteering(reason);
+  for (const NicFilter& filter : filters) {
+    reason = nic_steering_->ReasonFor(filter);
+    if (!reason.empty()) return Steering::kSoftware;
+  }
+  return Steering::kHardware;
 }
 
 Attachment::State UplinkRuntime::LookAtProgram() const {

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "daemon/control/model.h"
+#include "daemon/control/nic_steering.h"
 #include "daemon/control/site.h"
 #include "daemon/datapath/topology.h"
 #include "daemon/datapath/uplink_queue.h"
@@ -118,6 +119,16 @@ class UplinkRuntime {
   uint32_t max_frame_len() const { return max_frame_len_; }
   uint32_t MaxMtu() const;
 
+  // The rules that ports want of the NIC; heeded where the uplink is steered by hardware.
+  void Steer(NicRules wanted);
+  // As NicSteering::Check; empty where there is nothing to check.
+  std::string CheckSteering(bool closely);
+  // How frames for these filters come to their queue, and why not by the NIC where that was asked
+  // for.
+  Steering SteeringOf(const std::vector<NicFilter>& filters, std::string& reason) const;
+  // Of the uplink as a whole.
+  Steering EffectiveSteering(std::string& reason) const;
+
   void SetWakeModeWish(WakeMode mode) { config_.wake_mode = mode; }
 
   // Ends all arrivals and all workers; returns the counters for good. Before destruction, without
@@ -142,6 +153,7 @@ class UplinkRuntime {
   absl::Status OpenAnchor(uint32_t queue);
   absl::Status OpenQueue(uint32_t queue, int cpu);
   void ConnectWorkers();
+  void StartSteering();
   void PinNapi(QueueRuntime& queue);
   bool LeaveProgram();
   Counters CountersNow() const { return CountersWith(program_->Counters()); }
@@ -154,6 +166,8 @@ class UplinkRuntime {
   bool chains_ = true;  // the kernel has frames of several buffers, as far as is known
   uint32_t max_frame_len_ = 0;
   DeviceSettings settings_;
+  std::unique_ptr<NicSteering> nic_steering_;  // null: the NIC does not steer
+  std::string no_nic_steering_;                // why not, where it was asked for
   XdpMode xdp_mode_ = XdpMode::kNative;
   std::string xdp_mode_reason_;
   std::unique_ptr<Topology> topology_;

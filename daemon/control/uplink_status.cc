@@ -77,7 +77,7 @@ UplinkStatus UplinkRuntime::Status() const {
   }
   status.xdp_mode = xdp_mode_;
   status.xdp_mode_reason = xdp_mode_reason_;
-  status.steering = config_.steering;
+  status.steering = EffectiveSteering(status.steering_reason);
   status.queues = static_cast<uint32_t>(queues_.size());
   status.zero_copy = std::all_of(queues_.begin(), queues_.end(), [](const QueueRuntime& queue) {
     return queue.socket->zero_copy();

@@ -41,8 +41,7 @@ void CheckNtuple(const DeviceFacts& device, Report& report) {
                 "nothing to do: workers hand frames to their home queue (steering software)");
   } else if (!filter->active) {
     report.Note("ntuple", "filters that send a MAC address to a queue are off",
-                absl::StrCat("ethtool -K ", device.link.name,
-                             " ntuple on, if you want to steer by them (steering external)"));
+                "nothing to do: vmqd turns them on with steering hardware");
   } else {
     report.Ok("ntuple",
               absl::StrCat("filters are on",

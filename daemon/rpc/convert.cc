@@ -27,6 +27,8 @@ v1::Steering SteeringOf(Steering steering) {
       return v1::SOFTWARE;
     case Steering::kExternal:
       return v1::EXTERNAL;
+    case Steering::kHardware:
+      return v1::HARDWARE;
   }
   return v1::STEERING_UNSPECIFIED;
 }
@@ -300,6 +302,8 @@ void ToProto(const PortStatus& status, v1::Port* port) {
   ToProto(status.sockets, port->mutable_sockets());
   for (const std::string& setting : status.changed_settings) port->add_changed_settings(setting);
   port->set_etag(status.etag);
+  port->set_effective_steering(SteeringOf(status.steering));
+  port->set_effective_steering_reason(status.steering_reason);
   if (status.config.kind != PortKind::kVhostUser) return;
   port->set_effective_queue_pairs(status.queue_pairs);
   port->set_effective_queue_pairs_reason(status.queue_pairs_reason);

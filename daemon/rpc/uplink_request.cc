@@ -42,8 +42,10 @@ absl::StatusOr<Steering> SteeringFrom(v1::Steering steering) {
       return Steering::kSoftware;
     case v1::EXTERNAL:
       return Steering::kExternal;
+    case v1::HARDWARE:
+      return Steering::kHardware;
     default:
-      return UnknownEnum("uplink.steering", steering, "SOFTWARE and EXTERNAL");
+      return UnknownEnum("uplink.steering", steering, "SOFTWARE, EXTERNAL and HARDWARE");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -13,7 +14,7 @@ namespace vmqd {
 
 struct BorrowedSetting {
   std::string device;
-  std::string setting;  // "feature:rx-vlan-hw-parse", "irq:45", "thread:123"
+  std::string setting;  // "feature:rx-vlan-hw-parse", "irq:45", as setting.h names them
   std::string before;   // what is put back
   std::string during;   // what vmqd set
 
@@ -33,6 +34,9 @@ class SettingsLedger {
   // What an earlier daemon recorded and did not put back: its `before` is the one to keep.
   virtual std::optional<BorrowedSetting> Find(std::string_view device,
                                               std::string_view setting) const = 0;
+  // All it has of a device, settings whose name begins with `kind`.
+  virtual std::vector<BorrowedSetting> FindAll(std::string_view device,
+                                               std::string_view kind) const = 0;
 };
 
 }  // namespace vmqd

@@ -14,7 +14,7 @@ namespace vmqd {
 namespace {
 
 // Back to what it was, if it is still what vmqd made it. What is gone is back as well.
-absl::Status PutBack(const std::string& device, const BorrowedSetting& recorded) {
+absl::Status WriteBack(const std::string& device, const BorrowedSetting& recorded) {
   auto now = ReadSetting(device, recorded.setting);
   if (absl::IsNotFound(now.status())) return absl::OkStatus();
   if (!now.ok()) return now.status();
@@ -69,11 +69,59 @@ absl::Status DeviceSettings::PinThread(std::string_view device, pid_t thread, in
                   .during = absl::StrCat(cpu)});
 }
 
+absl::Status DeviceSettings::Set(std::string_view device, const std::string& setting,
+                                 const std::string& value) {
+  auto link = FindLink(device);
+  if (!link.ok()) return link.status();
+  auto before = ReadSetting(link->name, setting);
+  if (!before.ok()) return before.status();
+  return Make(
+      link->ifindex,
+      {.device = link->name, .setting = setting, .before = *std::move(before), .during = value});
+}
+
+std::vector<DeviceSettings::Change>::iterator DeviceSettings::Find(std::string_view device,
+                                                                   std::string_view setting) {
+  return std::find_if(changes_.begin(), changes_.end(), [&](const Change& change) {
+    return change.setting.device == device && change.setting.setting == setting;
+  });
+}
+
+absl::Status DeviceSettings::PutBack(std::string_view device, std::string_view setting) {
+  const auto found = Find(device, setting);
+  if (found == changes_.end()) return absl::OkStatus();
+  const Change change = std::move(*found);
+  changes_.erase(found);
+  return Undo(change);
+}
+
+std::vector<BorrowedSetting> DeviceSettings::Changed(std::string_view device,
+                                                     std::string_view kind) const {
+  std::vector<BorrowedSetting> found;
+  for (const Change& change : changes_) {
+    const BorrowedSetting& setting = change.setting;
+    if (setting.device == device && setting.setting.starts_with(kind)) found.push_back(setting);
+  }
+  return found;
+}
+
+void DeviceSettings::TakeOver(std::string_view device, std::string_view kind) {
+  const auto link = FindLink(device);
+  if (ledger_ == nullptr || !link.ok()) return;
+  for (BorrowedSetting& setting : ledger_->FindAll(device, kind)) {
+    if (Find(device, setting.setting) != changes_.end()) continue;
+    changes_.push_back({.ifindex = link->ifindex, .setting = std::move(setting)});
+  }
+}
+
+void DeviceSettings::Forget(std::string_view device, std::string_view setting) {
+  const auto found = Find(device, setting);
+  if (found != changes_.end()) changes_.erase(found);
+}
+
 // `wanted.before` is what is there now.
 absl::Status DeviceSettings::Make(int ifindex, BorrowedSetting wanted) {
-  const auto known = std::find_if(changes_.begin(), changes_.end(), [&](const Change& change) {
-    return change.setting.device == wanted.device && change.setting.setting == wanted.setting;
-  });
+  const auto known = Find(wanted.device, wanted.setting);
   std::optional<BorrowedSetting> earlier;
   if (known != changes_.end()) {
     earlier = known->setting;
@@ -131,31 +179,32 @@ void DeviceSettings::LeaveFeatures() {
   });
 }
 
+absl::Status DeviceSettings::Undo(const Change& change) {
+  std::string device = change.setting.device;
+  absl::Status status;
+  bool there = true;
+  if (change.ifindex != 0) {
+    auto link = FindLink(change.ifindex);
+    there = link.ok();
+    if (there) device = link->name;
+    if (!absl::IsNotFound(link.status())) status = link.status();
+  }
+  if (there) status = WriteBack(device, change.setting);
+  if (status.ok() && ledger_ != nullptr) {
+    ledger_->Erase(change.setting.device, change.setting.setting);
+  }
+  return status;
+}
+
 absl::Status DeviceSettings::Restore() {
   absl::Status first;
-  for (; !changes_.empty(); changes_.pop_back()) {
-    const Change& change = changes_.back();
-    std::string device = change.setting.device;
-    absl::Status status;
-    bool there = true;
-    if (change.ifindex != 0) {
-      auto link = FindLink(change.ifindex);
-      there = link.ok();
-      if (there) device = link->name;
-      if (!absl::IsNotFound(link.status())) status = link.status();
-    }
-    if (there) status = PutBack(device, change.setting);
-    if (status.ok() && ledger_ != nullptr) {
-      ledger_->Erase(change.setting.device, change.setting.setting);
-    }
-    first.Update(std::move(status));
-  }
+  for (; !changes_.empty(); changes_.pop_back()) first.Update(Undo(changes_.back()));
   return first;
 }
 
 absl::Status DeviceSettings::RestoreRecorded(const BorrowedSetting& recorded) {
   if (!IsStillThere(recorded.setting)) return absl::OkStatus();
-  return PutBack(recorded.device, recorded);
+  return WriteBack(recorded.device, recorded);
 }
 
 }  // namespace vmqd

@@ -35,6 +35,19 @@ class DeviceSettings {
   absl::Status PinIrq(std::string_view device, int irq, int cpu);
   absl::Status PinThread(std::string_view device, pid_t thread, int cpu);
 
+  // Any other setting of setting.h becomes `value`. Nothing when it is that already. As
+  // WriteSetting.
+  absl::Status Set(std::string_view device, const std::string& setting, const std::string& value);
+  // Puts one back before the others. Nothing when it was not changed.
+  absl::Status PutBack(std::string_view device, std::string_view setting);
+  // What was changed of a device, settings whose name begins with `kind`.
+  std::vector<BorrowedSetting> Changed(std::string_view device, std::string_view kind) const;
+  // What an earlier daemon changed, and recorded, counts as changed by this object. Not after the
+  // machine was started anew.
+  void TakeOver(std::string_view device, std::string_view kind);
+  // The device has lost it: the next Set looks again, and what is there then is what is put back.
+  void Forget(std::string_view device, std::string_view setting);
+
   // In words, in the order of the changes: "rx-vlan-hw-parse: on -> off", "irq 45: CPU 0-3 -> 1",
   // "NAPI thread 123: CPU 0-3 -> 1".
   std::vector<std::string> changed() const;
@@ -60,6 +73,8 @@ class DeviceSettings {
     BorrowedSetting setting;
   };
   absl::Status Make(int ifindex, BorrowedSetting wanted);
+  absl::Status Undo(const Change& change);
+  std::vector<Change>::iterator Find(std::string_view device, std::string_view setting);
   absl::Status Record(const BorrowedSetting& setting);
   void Unrecord(const BorrowedSetting& setting, const std::optional<BorrowedSetting>& earlier);
 

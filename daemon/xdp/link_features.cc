@@ -18,22 +18,6 @@
 namespace vmqd {
 namespace {
 
-// Room for an ethtool structure with a flexible array of `count` elements behind it, zeroed and
-// aligned; the structure lives as long as this.
-template <typename Command, typename Element>
-class CommandBuffer {
- public:
-  CommandBuffer(uint32_t cmd, size_t count)
-      : words_((sizeof(Command) + count * sizeof(Element) + 7) / 8) {
-    get()->cmd = cmd;
-  }
-  Command* get() { return reinterpret_cast<Command*>(words_.data()); }
-  Element* elements() { return reinterpret_cast<Element*>(get() + 1); }
-
- private:
-  std::vector<uint64_t> words_;
-};
-
 struct FeatureName {
   char text[ETH_GSTRING_LEN];
 };

@@ -8,9 +8,12 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "daemon/xdp/affinity.h"
 #include "daemon/xdp/link.h"
+#include "daemon/xdp/nic_rules.h"
+#include "daemon/xdp/nic_spread.h"
 
 namespace vmqd {
 namespace {
@@ -59,7 +62,37 @@ absl::StatusOr<std::vector<int>> ParseCpus(const std::string& list) {
   return cpus;
 }
 
+absl::StatusOr<std::string> ReadRule(const std::string& device, const std::string& name) {
+  auto filter = ParseFilter(name);
+  if (!filter.ok()) return filter.status();
+  auto queue = RuleQueue(device, *filter);
+  if (!queue.ok()) return queue.status();
+  return *queue ? absl::StrCat(**queue) : kNoRule;
+}
+
+absl::Status WriteRule(const std::string& device, const std::string& name,
+                       const std::string& value) {
+  auto filter = ParseFilter(name);
+  if (!filter.ok()) return filter.status();
+  uint32_t queue = 0;
+  if (value == kNoRule) return RemoveRule(device, *filter);
+  if (absl::SimpleAtoi(value, &queue)) return SetRule(device, *filter, queue);
+  return absl::InvalidArgumentError(absl::StrCat("\"", value, "\" is no queue"));
+}
+
 }  // namespace
+
+absl::StatusOr<std::vector<uint32_t>> ParseQueues(const std::string& list) {
+  std::vector<uint32_t> queues;
+  for (const auto part : absl::StrSplit(list, ',')) {
+    if (!absl::SimpleAtoi(part, &queues.emplace_back())) {
+      return absl::InvalidArgumentError(absl::StrCat("\"", list, "\" is no list of queues"));
+    }
+  }
+  return queues;
+}
+
+std::string FormatQueues(const std::vector<uint32_t>& queues) { return absl::StrJoin(queues, ","); }
 
 absl::StatusOr<std::string> ReadSetting(const std::string& device, const std::string& setting) {
   if (const auto name = After(kFeatureSetting, setting)) {
@@ -73,6 +106,12 @@ absl::StatusOr<std::string> ReadSetting(const std::string& device, const std::st
     auto cpus = ThreadCpus(*thread);
     if (!cpus.ok()) return cpus.status();
     return FormatCpus(*cpus);
+  }
+  if (const auto filter = After(kRuleSetting, setting)) return ReadRule(device, *filter);
+  if (setting == kSpreadSetting) {
+    auto queues = ReadSpread(device);
+    if (!queues.ok()) return queues.status();
+    return FormatQueues(*queues);
   }
   return NotASetting(setting);
 }
@@ -88,6 +127,12 @@ absl::Status WriteSetting(const std::string& device, const std::string& setting,
     if (!cpus.ok()) return cpus.status();
     return SetThreadCpus(*thread, *cpus);
   }
+  if (const auto filter = After(kRuleSetting, setting)) return WriteRule(device, *filter, value);
+  if (setting == kSpreadSetting) {
+    auto queues = ParseQueues(value);
+    if (!queues.ok()) return queues.status();
+    return WriteSpread(device, *queues);
+  }
   return NotASetting(setting);
 }
 
@@ -101,6 +146,11 @@ std::string DescribeSetting(const std::string& setting, const std::string& befor
   if (const auto thread = After(kThreadSetting, setting)) {
     return absl::StrCat("NAPI thread ", *thread, ": CPU ", change);
   }
+  if (const auto filter = After(kRuleSetting, setting)) {
+    return absl::StrCat("rule for ", *filter, ": ", before, " -> ",
+                        during == kNoRule ? "" : "queue ", during);
+  }
+  if (setting == kSpreadSetting) return absl::StrCat("hash spreads over queues ", change);
   return absl::StrCat(setting, ": ", change);
 }
 

@@ -1,9 +1,13 @@
 // One borrowed setting (borrowed.h) read and written by its name: "feature:rx-lro" is "on" or
-// "off"; "irq:45" and "thread:123" are lists of CPUs, "0-3,8". Control threads; blocking.
+// "off"; "irq:45" and "thread:123" are lists of CPUs, "0-3,8"; "rule:02:00:00:00:00:01 vlan 20" is
+// the queue of that rule (nic_rules.h), "3", or "none"; "spread:" is what the indirection table
+// repeats (nic_spread.h), "0,1,2,3". Control threads; blocking.
 #ifndef VMQD_DAEMON_XDP_SETTING_H_
 #define VMQD_DAEMON_XDP_SETTING_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,13 +17,21 @@ namespace vmqd {
 inline constexpr char kFeatureSetting[] = "feature:";
 inline constexpr char kIrqSetting[] = "irq:";
 inline constexpr char kThreadSetting[] = "thread:";
+inline constexpr char kRuleSetting[] = "rule:";
+inline constexpr char kNoRule[] = "none";
+inline constexpr char kSpreadSetting[] = "spread:";
 
 // kNotFound: no such device, feature, interrupt or thread. kInvalidArgument: no such kind.
+// kUnimplemented: the device has no rules, or no indirection table.
 absl::StatusOr<std::string> ReadSetting(const std::string& device, const std::string& setting);
 absl::Status WriteSetting(const std::string& device, const std::string& setting,
                           const std::string& value);
 
-// "irq 45: CPU 0-3 -> 1".
+// "0,1,2,3".
+std::string FormatQueues(const std::vector<uint32_t>& queues);
+absl::StatusOr<std::vector<uint32_t>> ParseQueues(const std::string& list);
+
+// "irq 45: CPU 0-3 -> 1"; "rule for 02:00:00:00:00:01: none -> queue 3".
 std::string DescribeSetting(const std::string& setting, const std::string& before,
                             const std::string& during);
 
