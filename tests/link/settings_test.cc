@@ -47,6 +47,14 @@ class Ledger final : public SettingsLedger {
     }
     return std::nullopt;
   }
+  std::vector<BorrowedSetting> FindAll(std::string_view device,
+                                       std::string_view kind) const override {
+    std::vector<BorrowedSetting> found = entries;
+    std::erase_if(found, [&](const BorrowedSetting& entry) {
+      return entry.device != device || !entry.setting.starts_with(kind);
+    });
+    return found;
+  }
 
   std::vector<BorrowedSetting> entries;
   std::function<void()> on_record;

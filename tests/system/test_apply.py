@@ -281,7 +281,7 @@ NICS, QUEUES = ("nic0", "nic1"), 2
 def some_uplink(rng, device):
     uplink = {"name": rng.choice((device, f"{device}.x")), "device": device}
     for field, values in (("xdpMode", ("NATIVE", "AUTO")), ("wakeMode", ("ADAPTIVE", "INTERRUPT")),
-                          ("steering", ("SOFTWARE", "EXTERNAL")), ("queues", (1, 2)),
+                          ("steering", ("SOFTWARE", "EXTERNAL", "HARDWARE")), ("queues", (1, 2)),
                           ("buffersPerQueue", (4096, 8192))):
         if rng.random() < 0.3:
             uplink[field] = rng.choice(values)

@@ -1,6 +1,8 @@
 """A NIC that takes rules: vmqnic, in a VM, with vmqd and its ports on it.
 
-What must stay true: a frame for a VM is delivered whichever queue the card puts it on.
+What must stay true: a frame for a VM is delivered whichever queue the card puts it on. With hardware
+steering the card puts it on the home queue, by rules that are there as long as vmqd and the port are,
+and no longer; what the card refuses is told, and costs no frame.
 """
 
 import pytest
@@ -77,3 +79,122 @@ def test_vm_and_wire_ping_each_other(vm):
         vm.run("/opt/ip netns exec wire ping -c 3 -W 5 10.0.0.1")
     finally:
         vm.run("/opt/ip netns del vm1")
+
+
+# --- steering by the card
+
+
+def steering(vm, kind, name):
+    """(effective, why not the card)."""
+    shown = vm.cli(kind, "show", name)
+    return shown["effectiveSteering"], shown.get("effectiveSteeringReason", "")
+
+
+def misplaced(vm):
+    return int(vm.cli("uplink", "show", NIC).get("misplacedPkts", 0))
+
+
+def home(vm, port):
+    return int(vm.cli("port", "show", port)["effectiveQueue"])
+
+
+def test_card_sends_frames_to_their_home_queue(vm):
+    """Rules for (MAC) and (MAC, VLAN), one MAC in two VLANs among them; gone when vmqd is."""
+    table = vm.indirection()
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm1", VM1)
+    vm.add_vm("vm2", VM2)
+    vm.add_vm("vm3", VM2, "--vlan", 20)
+    homes = {port: home(vm, port) for port in ("vm1", "vm2", "vm3")}
+    assert sorted(homes.values()) == [1, 2, 3]
+    assert sorted(vm.rules().values(), key=str) == sorted(
+        [(VM1, None, homes["vm1"]), (VM2, None, homes["vm2"]), (VM2, 20, homes["vm3"])], key=str)
+    for port, mac, vlan in (("vm1", VM1, None), ("vm2", VM2, None), ("vm3", VM2, 20)):
+        received = check_delivered(vm, port, mac, 200, vlan)
+        assert received[homes[port]] == 200, f"{port} at home on {homes[port]}: {received}"
+        assert steering(vm, "port", port) == ("HARDWARE", "")
+    assert misplaced(vm) == 0 and steering(vm, "uplink", NIC) == ("HARDWARE", "")
+    # What no rule names stays off the queues that rules feed.
+    assert vm.indirection() == [0] * len(table)
+    vm.cli("port", "del", "vm2")
+    assert (VM2, None, homes["vm2"]) not in vm.rules().values()
+    assert set(vm.indirection()) == {0, homes["vm2"]}
+    vm.end()
+    assert not vm.rules() and vm.indirection() == table and not vm.ntuple()
+
+
+def test_rules_return_after_a_reset(vm):
+    """Told by the link, and told by nobody; rules of somebody else stay what they are."""
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm1", VM1)
+    vm.add_vm("vm2", VM2, "--vlan", 20)
+    rules, table = sorted(vm.rules().values()), vm.indirection()
+    for reset in (f"/opt/ip link set {NIC} down && /opt/ip link set {NIC} up",
+                  f"/opt/ethtool --reset {NIC} all"):
+        vm.run(reset)
+        wait_until(lambda: sorted(vm.rules().values()) == rules and vm.indirection() == table, 20,
+                   what=f"rules after {reset}")
+        check_delivered(vm, "vm1", VM1, 100)
+    assert misplaced(vm) == 0
+    assert "RULES_LOST" in vm.call("event", "list").output
+
+
+def test_rules_of_a_daemon_that_died(vm):
+    """They stay in the card; the next daemon knows them, and puts back what was before them."""
+    table = vm.indirection()
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm1", VM1)
+    rules = vm.rules()
+    vm.end("KILL")
+    assert vm.rules() == rules
+    vm.start()
+    wait_until(lambda: vm.cli("port", "show", "vm1")["operStatus"] == "UP", 20, what="vm1 up")
+    assert vm.rules() == rules
+    check_delivered(vm, "vm1", VM1, 100)
+    vm.end("KILL")
+    vm.clean_up()
+    assert not vm.rules() and vm.indirection() == table and not vm.ntuple()
+
+
+@pytest.mark.parametrize("knob, why", [("refuse_rules", "no rules that send"),
+                                       ("refuse_rules_while_bound", "sockets are bound")])
+def test_card_refuses(vm, knob, why):
+    table = vm.indirection()
+    vm.set_knob(knob, 1)
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    effective, reason = steering(vm, "uplink", NIC)
+    assert effective == "SOFTWARE" and why in reason, reason
+    vm.add_vm("vm1", VM1)
+    effective, reason = steering(vm, "port", "vm1")
+    assert effective == "SOFTWARE" and why in reason, reason
+    check_delivered(vm, "vm1", VM1, 200)
+    assert misplaced(vm) > 100 and not vm.rules() and vm.indirection() == table
+    assert not vm.ntuple()
+
+
+def test_table_is_full(vm):
+    """The port without a rule says so, works, and gets the place that becomes free."""
+    vm.set_knob("rule_limit", 1)
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm1", VM1)
+    vm.add_vm("vm2", VM2)
+    effective, reason = steering(vm, "port", "vm2")
+    assert effective == "SOFTWARE" and "full" in reason, reason
+    assert "1 of 2 filters" in steering(vm, "uplink", NIC)[1]
+    for port, mac in (("vm1", VM1), ("vm2", VM2)):
+        check_delivered(vm, port, mac, 200)
+    vm.cli("port", "del", "vm1")
+    assert steering(vm, "port", "vm2") == ("HARDWARE", "")
+    assert [rule[0] for rule in vm.rules().values()] == [VM2]
+
+
+@pytest.mark.parametrize("knobs", [{"rule_vlan_mask": 0xFFFF, "rule_location_any": 1},
+                                   {"rule_vlan_mask": 0x0FFF}], ids=str)
+def test_drivers_differ(vm, knobs):
+    for name, value in knobs.items():
+        vm.set_knob(name, value)
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm1", VM1, "--vlan", 20)
+    assert list(vm.rules().values()) == [(VM1, 20, home(vm, "vm1"))]
+    check_delivered(vm, "vm1", VM1, 100, 20)
+    assert misplaced(vm) == 0
