@@ -48,6 +48,8 @@ class Walker {
                                  const Descriptor* type);
   void SetField(const YAML::Node& value, const YAML::Mark& key, const std::string& path,
                 const FieldDescriptor* field, Message* message);
+  void SetMap(const YAML::Node& value, const std::string& path, const FieldDescriptor* field,
+              Message* message);
   void SetValue(const YAML::Node& value, const std::string& path, const FieldDescriptor* field,
                 Message* message);
 
@@ -142,6 +144,7 @@ void Walker::SetField(const YAML::Node& value, const YAML::Mark& key, const std:
                    : "has no value; give it one, or remove the line");
   }
   if (!field->is_repeated()) return SetValue(value, path, field, message);
+  if (field->is_map()) return SetMap(value, path, field, message);
   if (!Count(value, path)) return;
   if (!value.IsSequence()) {
     return Say(value.Mark(), path,
@@ -158,6 +161,28 @@ void Walker::SetField(const YAML::Node& value, const YAML::Mark& key, const std:
     } else {
       SetValue(item, item_path, field, message);
     }
+  }
+}
+
+void Walker::SetMap(const YAML::Node& value, const std::string& path, const FieldDescriptor* field,
+                    Message* message) {
+  if (!Count(value, path)) return;
+  if (!value.IsMap()) {
+    return Say(value.Mark(), path,
+               absl::StrCat("is ", Article(value), "; wanted are pairs, {key: value, ...}"));
+  }
+  std::set<std::string> seen;
+  for (const auto& entry : value) {
+    if (Full()) return;
+    const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : Article(entry.first);
+    const std::string entry_path = absl::StrCat(path, "[", key, "]");
+    if (!seen.insert(key).second) {
+      Say(entry.first.Mark(), entry_path, "is there twice");
+      continue;
+    }
+    Message* pair = message->GetReflection()->AddMessage(message, field);
+    SetValue(entry.first, entry_path, field->message_type()->map_key(), pair);
+    SetValue(entry.second, entry_path, field->message_type()->map_value(), pair);
   }
 }
 

@@ -86,6 +86,28 @@ void EmitValue(const Message& message, const FieldDescriptor* field, int index,
   }
 }
 
+// {3: 1}, by key.
+void EmitMap(const Message& message, const FieldDescriptor* field, YAML::Emitter& out) {
+  const Reflection* reflection = message.GetReflection();
+  std::vector<const Message*> pairs;
+  for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+    pairs.push_back(&reflection->GetRepeatedMessage(message, field, i));
+  }
+  const FieldDescriptor* key = field->message_type()->map_key();
+  std::sort(pairs.begin(), pairs.end(), [key](const Message* one, const Message* other) {
+    return one->GetReflection()->GetUInt32(*one, key) <
+           other->GetReflection()->GetUInt32(*other, key);
+  });
+  out << YAML::Flow << YAML::BeginMap;
+  for (const Message* pair : pairs) {
+    out << YAML::Key;
+    EmitValue(*pair, key, -1, out);
+    out << YAML::Value;
+    EmitValue(*pair, field->message_type()->map_value(), -1, out);
+  }
+  out << YAML::EndMap;
+}
+
 void EmitMessage(const Message& message, YAML::Emitter& out) {
   std::vector<const FieldDescriptor*> fields;  // by number
   message.GetReflection()->ListFields(message, &fields);
@@ -95,6 +117,10 @@ void EmitMessage(const Message& message, YAML::Emitter& out) {
     out << YAML::Key << field->name() << YAML::Value;
     if (!field->is_repeated()) {
       EmitValue(message, field, -1, out);
+      continue;
+    }
+    if (field->is_map()) {
+      EmitMap(message, field, out);
       continue;
     }
     out << YAML::BeginSeq;
