@@ -23,13 +23,12 @@
 #include "daemon/doctor/doctor.h"
 #include "daemon/doctor/print.h"
 #include "daemon/metrics/metrics.h"
+#include "daemon/processors.h"
 #include "daemon/rpc/server.h"
 #include "daemon/rpc/service.h"
 #include "daemon/settings/settings.h"
 #include "daemon/store/state_directory.h"
 #include "daemon/virtio/vhost_server.h"
-#include "daemon/vmq/processor_set.h"
-#include "daemon/xdp/affinity.h"
 #include "daemon/xdp/pin.h"
 
 namespace {
@@ -108,26 +107,6 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-absl::StatusOr<vmqd::ProcessorSet> Processors(const std::string& list) {
-  const std::vector<int> allowed = vmqd::AllowedCpus();
-  if (list.empty()) return vmqd::ProcessorSet::Default(allowed);
-  return vmqd::ProcessorSet::Parse(list, allowed);
-}
-
-// Control threads keep off the workers' CPUs where there are others. Every thread started from here
-// inherits this; workers pin themselves.
-void LeaveCpusToWorkers(const vmqd::ProcessorSet& processors) {
-  std::vector<int> others;
-  for (int cpu : vmqd::AllowedCpus()) {
-    const std::vector<int>& taken = processors.cpus();
-    if (std::find(taken.begin(), taken.end(), cpu) == taken.end()) others.push_back(cpu);
-  }
-  if (others.empty()) return;
-  if (const absl::Status status = vmqd::SetThreadCpus(0, others); !status.ok()) {
-    spdlog::warn("control threads share the workers' CPUs: {}", std::string(status.message()));
-  }
-}
-
 int Fail(const absl::Status& status) {
   spdlog::critical("{}", std::string(status.message()));
   return 1;
@@ -183,16 +162,33 @@ vmqd::rpc::RpcServer::MakeService ServiceFor(vmqd::Switch& sw,
   vmqd::rpc::VmqdService::Options options;
   options.watch.watchers = settings.limits().watchers();
   // The processor set by name: the thread of a call may run only where no worker does.
-  options.diagnose = [&sw, bpf = settings.bpf_directory(),
-                      processors = sw.Show().processor_set](const std::string& device) {
-    return vmqd::Diagnose(device, {bpf, processors, DevicesOf(sw)});
+  options.diagnose = [&sw, bpf = settings.bpf_directory()](const std::string& device) {
+    return vmqd::Diagnose(device, {bpf, sw.Show().processor_set, DevicesOf(sw)});
   };
   return [&sw, options](vmqd::rpc::Access& access) {
     return std::make_unique<vmqd::rpc::VmqdService>(sw, access, options);
   };
 }
 
-void Reload(const Flags& flags, vmqd::rpc::RpcServer& server, vmqd::v1::DaemonSettings& running) {
+// What runs and can be told other settings.
+struct Running {
+  vmqd::rpc::RpcServer& server;
+  vmqd::Processors& processors;
+  vmqd::Switch& vm_switch;
+  vmqd::v1::DaemonSettings& settings;
+};
+
+// All of them or none.
+absl::Status Take(const vmqd::v1::DaemonSettings& wanted, const Running& running) {
+  const auto& [server, processors, vm_switch, settings] = running;
+  absl::Status status = processors.Change(wanted.processor_set(), vm_switch);
+  if (!status.ok()) return status;
+  status = server.Reload(wanted);
+  if (!status.ok()) processors.Change(settings.processor_set(), vm_switch).IgnoreError();
+  return status;
+}
+
+void Reload(const Flags& flags, const Running& running) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
@@ -200,13 +196,13 @@ void Reload(const Flags& flags, vmqd::rpc::RpcServer& server, vmqd::v1::DaemonSe
   auto wanted = SettingsFrom(flags);
   absl::Status status = wanted.status();
   if (status.ok()) {
-    const std::vector<std::string> later = vmqd::NeedRestart(running, *wanted);
-    vmqd::v1::DaemonSettings reloaded = vmqd::Reloaded(running, *wanted);
-    status = server.Reload(reloaded);
+    const std::vector<std::string> later = vmqd::NeedRestart(running.settings, *wanted);
+    vmqd::v1::DaemonSettings reloaded = vmqd::Reloaded(running.settings, *wanted);
+    status = Take(reloaded, running);
     if (status.ok()) {
-      running = std::move(reloaded);
-      spdlog::default_logger()->set_level(spdlog::level::from_str(running.log_level()));
-      for (const std::string& warning : server.warnings()) spdlog::warn("{}", warning);
+      running.settings = std::move(reloaded);
+      spdlog::default_logger()->set_level(spdlog::level::from_str(running.settings.log_level()));
+      for (const std::string& warning : running.server.warnings()) spdlog::warn("{}", warning);
       spdlog::info("settings reloaded{}{}",
                    later.empty() ? "" : "; after a restart only: ", absl::StrJoin(later, ", "));
     }
@@ -252,13 +248,12 @@ absl::StatusOr<std::unique_ptr<vmqd::MetricsServer>> ListenForMetrics(
 
 int Run(const Flags& flags, vmqd::v1::DaemonSettings settings) {
   const sigset_t signals = BlockSignals();
-  auto processors = Processors(settings.processor_set());
+  auto processors = vmqd::Processors::Create(settings.processor_set());
   if (!processors.ok()) return Fail(processors.status());
-  LeaveCpusToWorkers(*processors);
   auto state = vmqd::OpenStateDirectory({settings.state_directory()});
   if (!state.ok()) return Fail(state.status());
   vmqd::Switch::Options options{
-      .processors = *processors, .version = VMQD_VERSION, .store = state->store.get()};
+      .processors = processors->set(), .version = VMQD_VERSION, .store = state->store.get()};
   options.warnings = state->warnings;
   ChooseBpfDirectory(settings.bpf_directory(), options);
   for (const std::string& warning : options.warnings) spdlog::warn("{}", warning);
@@ -282,10 +277,11 @@ int Run(const Flags& flags, vmqd::v1::DaemonSettings settings) {
   if (*metrics != nullptr) (*metrics)->Show(**vm_switch);
 
   spdlog::info("vmqd {} serves unix:{}; workers go to CPUs {}", VMQD_VERSION,
-               settings.control().path(), processors->ToString());
+               settings.control().path(), processors->set().ToString());
   sd_notify(0, "READY=1");
+  const Running running{**server, *processors, **vm_switch, settings};
   const int signal = ServeUntilStopped(
-      signals, [&] { Reload(flags, **server, settings); }, **vm_switch);
+      signals, [&] { Reload(flags, running); }, **vm_switch);
   spdlog::info("stopping on signal {}", signal);
   sd_notify(0, "STOPPING=1");
   metrics->reset();

@@ -48,6 +48,15 @@ absl::Status CheckNameFree(const std::string& device, std::string_view field) {
                              "' already; choose another name, or 'ip link del' it first"));
 }
 
+// "7 ports (a, b, c, d, e, ...)".
+std::string CountAndNames(const std::vector<std::string>& ports) {
+  const size_t shown = std::min<size_t>(ports.size(), 5);
+  return absl::StrCat(
+      ports.size(), ports.size() == 1 ? " port (" : " ports (",
+      absl::StrJoin(ports.begin(), ports.begin() + static_cast<ptrdiff_t>(shown), ", "),
+      shown < ports.size() ? ", ..." : "", ")");
+}
+
 absl::Status CheckSocket(const Fabric& fabric, const PortConfig& config) {
   for (const auto& [id, port] : fabric.ports()) {
     if (port.config.kind != PortKind::kVhostUser || port.config.socket != config.socket) continue;
@@ -73,6 +82,39 @@ absl::Status CheckDevice(const Fabric& fabric, const PortConfig& config) {
   auto link = FindLink(config.device);
   if (!link.ok()) return NoSuchDevice(config.device, "port.device");
   return AtField(CheckNoProgram(link->ifindex, link->name), "FOREIGN_XDP_PROGRAM", "port.device");
+}
+
+// `queues`: as many as there are; 0: not known.
+absl::Status CheckPins(const Fabric& fabric, const UplinkConfig& config, size_t queues) {
+  const std::vector<int>& cpus = fabric.processors().cpus();
+  const auto uplink = fabric.uplinks().find(config.id);
+  for (const auto& [queue, cpu] : config.queue_cpus) {
+    // What was asked for before may have lost its queue or CPU since: it waits for them.
+    if (uplink != fabric.uplinks().end()) {
+      const auto held = uplink->second.config.queue_cpus.find(queue);
+      if (held != uplink->second.config.queue_cpus.end() && held->second == cpu) continue;
+    }
+    const std::string field = absl::StrCat("uplink.queue_cpus[", queue, "]");
+    if (queues != 0 && queue >= queues) {
+      return Refuse(absl::StatusCode::kInvalidArgument, "QUEUE_OUT_OF_RANGE", field,
+                    absl::StrCat("queue ", queue, " is to be pinned; uplinks/", config.id,
+                                 " has queues 0 to ", queues - 1));
+    }
+    if (std::find(cpus.begin(), cpus.end(), cpu) == cpus.end()) {
+      return Refuse(absl::StatusCode::kInvalidArgument, "CPU_NOT_IN_SET", field,
+                    absl::StrCat("CPU ", cpu, " is not in the processor set, ",
+                                 fabric.processors().ToString()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckQueue(const PortConfig& config, const UplinkRuntime& uplink) {
+  const size_t queues = uplink.queues().size();
+  if (!config.queue || *config.queue < queues) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kInvalidArgument, "QUEUE_OUT_OF_RANGE", "port.queue",
+                absl::StrCat("queue ", *config.queue, " asked for; uplinks/", config.uplink,
+                             " has queues 0 to ", queues - 1));
 }
 
 absl::Status CheckMtu(const PortConfig& config, const UplinkRuntime& uplink) {
@@ -112,13 +154,37 @@ absl::Status CheckNewUplink(const Fabric& fabric, const UplinkConfig& config) {
   if (absl::Status status = CheckDeviceFree(fabric, config.device, "uplink.device"); !status.ok()) {
     return status;
   }
-  if (config.queues > link->queues) {
-    return Refuse(
-        absl::StatusCode::kFailedPrecondition, "QUEUE_OUT_OF_RANGE", "uplink.queues",
-        absl::StrCat(config.queues, " queues asked for, ", config.device, " has ", link->queues,
-                     "; ethtool -L ", config.device, " combined ", config.queues));
-  }
+  const auto queues = fabric.QueuesFor(config);
+  if (!queues.ok()) return queues.status();
+  if (absl::Status status = CheckPins(fabric, config, *queues); !status.ok()) return status;
   return AtField(CheckNoProgram(link->ifindex, link->name), "FOREIGN_XDP_PROGRAM", "uplink.device");
+}
+
+absl::Status CheckChangedUplink(const Fabric& fabric, const UplinkConfig& config) {
+  const auto uplink = fabric.uplinks().find(config.id);
+  const bool runs = uplink != fabric.uplinks().end() && uplink->second.runtime != nullptr;
+  uint32_t queues = config.queues;
+  if (uplink == fabric.uplinks().end() || config.queues == uplink->second.config.queues) {
+    return CheckPins(fabric, config,
+                     runs ? uplink->second.runtime->queues().size() : config.queues);
+  }
+  if (FindLink(config.device).ok()) {  // else it waits for its device, and then for its queues
+    const auto served = fabric.QueuesFor(config);
+    if (!served.ok()) return served.status();
+    queues = *served;
+  }
+  if (absl::Status status = CheckPins(fabric, config, queues); !status.ok()) return status;
+  std::vector<std::string> pinned;
+  for (const auto& [id, port] : fabric.ports()) {
+    const bool goes = queues != 0 && port.config.queue && *port.config.queue >= queues;
+    if (port.config.uplink == config.id && goes) pinned.push_back(id);
+  }
+  if (pinned.empty()) return absl::OkStatus();
+  return Refuse(absl::StatusCode::kFailedPrecondition, "QUEUE_IN_USE", "uplink.queues",
+                absl::StrCat("uplinks/", config.id, " would have queues 0 to ", queues - 1,
+                             ", and ", CountAndNames(pinned),
+                             " asked for others; give them a queue that stays, or delete them, "
+                             "first"));
 }
 
 absl::StatusOr<PortConfig> WithUplink(const Fabric& fabric, PortConfig config) {
@@ -149,12 +215,7 @@ absl::Status CheckNewPort(const Fabric& fabric, const PortConfig& config) {
                   absl::StrCat("uplinks/", config.uplink, " does not run: ", uplink.trouble,
                                "; add the port when it does"));
   }
-  const size_t queues = uplink.runtime->queues().size();
-  if (config.queue && *config.queue >= queues) {
-    return Refuse(absl::StatusCode::kInvalidArgument, "QUEUE_OUT_OF_RANGE", "port.queue",
-                  absl::StrCat("queue ", *config.queue, " asked for; uplinks/", config.uplink,
-                               " has queues 0 to ", queues - 1));
-  }
+  if (absl::Status status = CheckQueue(config, *uplink.runtime); !status.ok()) return status;
   if (absl::Status status = CheckMtu(config, *uplink.runtime); !status.ok()) return status;
   if (absl::Status status = CheckFilters(fabric, config); !status.ok()) return status;
   return CheckDevice(fabric, config);
@@ -164,6 +225,7 @@ absl::Status CheckChangedPort(const Fabric& fabric, const PortConfig& config) {
   const Fabric::Uplink& uplink = fabric.uplinks().find(config.uplink)->second;
   if (uplink.runtime != nullptr) {
     if (absl::Status status = CheckMtu(config, *uplink.runtime); !status.ok()) return status;
+    if (absl::Status status = CheckQueue(config, *uplink.runtime); !status.ok()) return status;
   }
   return CheckFilters(fabric, config);
 }
@@ -196,12 +258,9 @@ absl::Status CheckUnused(const Fabric& fabric, std::string_view uplink) {
     if (port.config.uplink == uplink) users.push_back(id);
   }
   if (users.empty()) return absl::OkStatus();
-  const size_t shown = std::min<size_t>(users.size(), 5);
   return Refuse(absl::StatusCode::kFailedPrecondition, "UPLINK_IN_USE", "name",
-                absl::StrCat("uplinks/", std::string(uplink), " has ", users.size(), " ports (",
-                             absl::StrJoin(users.begin(),
-                                           users.begin() + static_cast<ptrdiff_t>(shown), ", "),
-                             shown < users.size() ? ", ..." : "", "); delete them first"));
+                absl::StrCat("uplinks/", std::string(uplink), " has ", CountAndNames(users),
+                             "; delete them first"));
 }
 
 }  // namespace vmqd

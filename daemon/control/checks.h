@@ -13,6 +13,8 @@
 namespace vmqd {
 
 absl::Status CheckNewUplink(const Fabric& fabric, const UplinkConfig& config);
+// An uplink that exists, and would be `config`.
+absl::Status CheckChangedUplink(const Fabric& fabric, const UplinkConfig& config);
 
 // Fills in the uplink where the port names none and there is only one.
 absl::StatusOr<PortConfig> WithUplink(const Fabric& fabric, PortConfig config);

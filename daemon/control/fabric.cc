@@ -7,10 +7,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "daemon/control/checks.h"
 #include "daemon/control/error.h"
 #include "daemon/control/topology_builder.h"
+#include "daemon/control/uplink_queues.h"
 #include "daemon/net/ethernet.h"
+#include "daemon/xdp/affinity.h"
 
 namespace vmqd {
 
@@ -18,6 +21,11 @@ std::string NameOf(const Fabric::Uplink& uplink) {
   return absl::StrCat("uplinks/", uplink.config.id);
 }
 std::string NameOf(const Fabric::Port& port) { return absl::StrCat("ports/", port.config.id); }
+
+Fabric::Fabric(Options options, FabricObserver& observer)
+    : options_(std::move(options)), observer_(observer) {
+  UseProcessors(options_.processors);
+}
 
 absl::StatusOr<std::unique_ptr<Fabric>> Fabric::Create(Options options, FabricObserver& observer) {
   std::unique_ptr<Fabric> fabric(new Fabric(std::move(options), observer));
@@ -53,11 +61,12 @@ void Fabric::ClosePorts(const std::vector<Port*>& ports) {
     UplinkRuntime* uplink = &port->runtime->uplink();
     uplinks.insert(uplink);
     freed.push_back(port->runtime->place());
-    several = several || freed.back().pairs > 1;
+    several = several || freed.back().pairs > 1 ||
+              port->runtime->memory_queue() != freed.back().placement.queue;
   }
   for (Port* port : ports) {
     if (port->runtime == nullptr) continue;
-    // A port with several pairs has sockets on several queues.
+    // A port with several pairs, or one that was moved, has sockets on several queues.
     const uint32_t queue = several ? 0 : port->runtime->place().placement.queue;
     by_queue[{&port->runtime->uplink(), queue}].push_back({port, std::move(port->runtime)});
   }
@@ -77,34 +86,11 @@ void Fabric::ClosePorts(const std::vector<Port*>& ports) {
 
 void Fabric::GivePlace(const PortPlace& place) {
   slots_.Give(place.slot, place.pairs);
+  if (place.vm_slot != place.slot) slots_.Give(place.vm_slot, 1);
   sockets_.Give(place.first_socket, place.sockets);
 }
 
 // --- uplinks ---
-
-// Round-robin over the processor set; where workers have gone, their CPUs are dealt again first.
-std::vector<int> Fabric::DealCpus(uint32_t queues) const {
-  std::map<int, int> workers = WorkersOnCpus();
-  std::vector<int> cpus;
-  for (uint32_t i = 0; i < queues; ++i) {
-    const std::vector<int>& all = options_.processors.cpus();
-    const int cpu = *std::min_element(all.begin(), all.end(), [&workers](int one, int other) {
-      return workers[one] < workers[other];
-    });
-    ++workers[cpu];
-    cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
-std::map<int, int> Fabric::WorkersOnCpus() const {
-  std::map<int, int> workers;
-  for (const auto& [id, uplink] : uplinks_) {
-    if (uplink.runtime == nullptr) continue;
-    for (const QueueRuntime& queue : uplink.runtime->queues()) ++workers[queue.worker->cpu()];
-  }
-  return workers;
-}
 
 // All but the program: maps and sockets come first.
 absl::Status Fabric::OpenUplink(Uplink& uplink) {
@@ -116,15 +102,16 @@ absl::Status Fabric::OpenUplink(Uplink& uplink) {
                      absl::StrCat("there is no network device '", config.device, "'"))
                : link.status();
   }
-  if (config.queues > link->queues) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(config.queues, " queues asked for, ", config.device, " has ", link->queues,
-                     " now; ethtool -L ", config.device, " combined ", config.queues));
+  DeviceSettings settings(options_.site.ledger);
+  const auto queues = ArrangeQueues(config, *link, options_.site.ledger, settings);
+  if (!queues.ok()) {
+    if (uplink.left) settings.LeaveForProgram();
+    return queues.status();
   }
-  const uint32_t queues =
-      config.queues != 0 ? config.queues : std::min<uint32_t>(link->queues, VMQD_MAX_QUEUES);
-  auto runtime =
-      UplinkRuntime::Open(config, *link, DealCpus(queues), options_.site, uplink.left.has_value());
+  link = FindLink(link->ifindex);  // with the queues, and the carrier, that it has now
+  if (!link.ok()) return link.status();
+  auto runtime = UplinkRuntime::Open(config, *link, DealCpus(config, *queues, link->numa_node),
+                                     options_.site, std::move(settings), uplink.left.has_value());
   if (!runtime.ok()) return runtime.status();
   uplink.runtime = *std::move(runtime);
   return absl::OkStatus();
@@ -146,15 +133,56 @@ absl::Status Fabric::AddUplink(const UplinkConfig& config) {
   if (absl::Status status = added.runtime->Attach(); !status.ok()) return status;
   Uplink& uplink = uplinks_.emplace(config.id, std::move(added)).first->second;
   UpdateWakeModes();
+  uplink.runtime->LookAtBusyPoll();
   LookAt(uplink);  // its state may have changed between the first look and now
   return absl::OkStatus();
 }
 
+absl::StatusOr<uint32_t> Fabric::QueuesFor(const UplinkConfig& config) const {
+  const auto link = FindLink(config.device);
+  if (!link.ok()) return link.status();
+  return vmqd::QueuesFor(config, *link, options_.site.ledger);
+}
+
 absl::Status Fabric::UpdateUplink(const UplinkConfig& config) {
   Uplink& uplink = uplinks_.find(config.id)->second;
+  uplink.not_before = {};  // where it waits, for other queues perhaps
+  if (uplink.runtime != nullptr && config.queues != uplink.config.queues) {
+    const auto queues = QueuesFor(config);
+    if (!queues.ok()) return queues.status();
+    if (*queues != uplink.runtime->queues().size()) {
+      if (absl::Status status = SetQueues(uplink, config); !status.ok()) return status;
+    }
+  }
+  if (uplink.runtime != nullptr) {
+    if (absl::Status status = ObeyPins(uplink, config); !status.ok()) return status;
+  }
   uplink.config = config;
-  if (uplink.runtime != nullptr) uplink.runtime->SetWakeModeWish(config.wake_mode);
+  if (uplink.runtime != nullptr) {
+    uplink.runtime->SetWishes(config);
+    uplink.runtime->LookAtBusyPoll();
+  }
   UpdateWakeModes();
+  return absl::OkStatus();
+}
+
+// The kernel takes no queue away that has a socket: so the uplink is closed, behind its program,
+// and opened again with the others.
+absl::Status Fabric::SetQueues(Uplink& uplink, const UplinkConfig& config) {
+  const auto began = std::chrono::steady_clock::now();
+  const size_t before = uplink.runtime->queues().size();
+  Halt(uplink, "it is given other queues");
+  const UplinkConfig former = std::exchange(uplink.config, config);
+  if (absl::Status status = Reopen(uplink); !status.ok()) {
+    uplink.config = former;
+    Reopen(uplink).IgnoreError();  // else it waits, and is tried every second
+    return status;
+  }
+  const std::chrono::duration<double, std::milli> gap = std::chrono::steady_clock::now() - began;
+  observer_.Happened(
+      Severity::kInfo, NameOf(uplink), "QUEUES_SET",
+      absl::StrFormat("%s has %d queues now, %d before; its frames were not taken for %.0f ms",
+                      NameOf(uplink), uplink.runtime->queues().size(), before, gap.count()));
   return absl::OkStatus();
 }
 
@@ -220,8 +248,13 @@ absl::Status Fabric::OpenPort(Port& port) {
                   absl::StrCat("the switch has room for ", static_cast<int>(VMQD_MAX_PORTS),
                                " ports; delete some"));
   }
-  const PortPlace place{next_serial_++, *slot,   pairs,
-                        *first_socket,  sockets, PlaceOn(uplink, config)};
+  const PortPlace place{.serial = next_serial_++,
+                        .slot = *slot,
+                        .vm_slot = *slot,
+                        .pairs = pairs,
+                        .first_socket = *first_socket,
+                        .sockets = sockets,
+                        .placement = PlaceOn(uplink, config)};
   auto runtime = PortRuntime::Open(config, place, uplink, *program_, options_.site);
   if (runtime.ok()) {
     port.runtime = *std::move(runtime);
@@ -273,19 +306,36 @@ absl::Status Fabric::Connect(Port& port) {
 }
 
 void Fabric::Publish(UplinkRuntime& uplink) {
+  PublishMove(uplink, nullptr, nullptr);
+  Steer(uplink);  // workers know the ports: frames may come by any queue
+}
+
+// With the move of a port, or one that came before and whose socket may be opened.
+void Fabric::PublishMove(UplinkRuntime& uplink, std::unique_ptr<PortMove> move,
+                         const PortRuntime* opened) {
   TopologyBuilder builder(uplink.NextSequence(), uplink.queues().size());
   builder.SetUplink(uplink.link().mtu + kEthHeaderLen, uplink.link_up());
-  NicRules rules;
   for (auto& [id, port] : ports_) {
     if (port.runtime != nullptr && &port.runtime->uplink() == &uplink) {
       builder.Add(port.runtime->Entry());
-      for (const NicFilter& filter : port.runtime->NicFilters()) {
-        rules[filter] = port.runtime->place().placement.queue;
-      }
     }
   }
+  if (move != nullptr) builder.SetMove(std::move(move));
+  if (opened != nullptr) {
+    builder.SetOpened(opened->place().placement.queue, *opened->turn_state());
+  }
   uplink.Publish(std::move(builder).Build());
-  uplink.Steer(std::move(rules));  // workers know the ports: frames may come by any queue
+}
+
+void Fabric::Steer(UplinkRuntime& uplink) {
+  NicRules rules;
+  for (auto& [id, port] : ports_) {
+    if (port.runtime == nullptr || &port.runtime->uplink() != &uplink) continue;
+    for (const NicFilter& filter : port.runtime->NicFilters()) {
+      rules[filter] = port.runtime->place().placement.queue;
+    }
+  }
+  uplink.Steer(std::move(rules));
 }
 
 // Filters, then topology, then what the port holds: nobody is left who could use what goes.
@@ -300,12 +350,24 @@ void Fabric::ClosePort(Port& port, bool keep_device) {
   GivePlace(place);
 }
 
+// Where a running port is to be from now on, with its new wishes: nowhere else, unless they say so.
+Placement Fabric::PlaceAgain(const Port& port, const PortConfig& wanted) const {
+  const Placement& now = port.runtime->place().placement;
+  const bool out_of_default = port.config.weight == 0 && wanted.weight > 0;
+  if (wanted.weight > 0 && !wanted.queue && !out_of_default) return now;
+  if (port.runtime->place().pairs > 1 && wanted.queue == port.config.queue) return now;
+  return PlaceOn(port.runtime->uplink(), wanted);
+}
+
 absl::Status Fabric::UpdatePort(const PortConfig& config) {
   Port& port = ports_.find(config.id)->second;
   if (port.runtime != nullptr) {
-    if (absl::Status status = port.runtime->Reconfigure(config); !status.ok()) return status;
-  }
-  if (port.runtime != nullptr) {
+    const Placement before = port.runtime->place().placement;
+    if (absl::Status status = MovePort(port, PlaceAgain(port, config)); !status.ok()) return status;
+    if (absl::Status status = port.runtime->Reconfigure(config); !status.ok()) {
+      MovePort(port, before).IgnoreError();  // it was there a moment ago
+      return status;
+    }
     port.config = config;
     Publish(port.runtime->uplink());
     return absl::OkStatus();

@@ -13,10 +13,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/control/balance.h"
+#include "daemon/control/growth.h"
 #include "daemon/control/model.h"
 #include "daemon/control/port_runtime.h"
 #include "daemon/control/slots.h"
@@ -74,11 +77,16 @@ class Fabric {
   // Frames flow when these return. Configurations have passed checks.h. On error nothing changed.
   absl::Status AddUplink(const UplinkConfig& config);
   absl::Status AddPort(const PortConfig& config);
-  // What the port does not say is not touched.
+  // An uplink that gets another number of queues is closed and opened again, and its ports with it;
+  // on error, it is as it was before.
   absl::Status UpdateUplink(const UplinkConfig& config);
   absl::Status UpdatePort(const PortConfig& config);
-  void RemoveUplink(std::string_view id);  // without ports
-  void RemovePort(std::string_view id);    // and the device that was made for it
+  // A running port to another queue, while frames flow: none is lost, none overtakes another of its
+  // flow. On error nothing changed.
+  absl::Status MovePort(Port& port, const Placement& to);
+  absl::Status MovePort(std::string_view id, const Placement& to);  // if it runs
+  void RemoveUplink(std::string_view id);                           // without ports
+  void RemovePort(std::string_view id);  // and the device that was made for it
 
   // To run as soon as it can; opened by the next Resume.
   void Expect(const UplinkConfig& config);
@@ -88,7 +96,11 @@ class Fabric {
 
   // A device changed, or some did and nobody knows which.
   void OnLink(const LinkMonitor::Event& event);
-  // Once a second: rates; whether programs and queues are still as they were; what waits.
+  // Plans moves, and carries them out unless `dry_run`.
+  RebalanceReport Rebalance(bool dry_run);
+
+  // Once a second: rates and loads, and what is to be moved for them; whether programs and queues
+  // are still as they were; what waits.
   void Tick(double seconds);
 
   const Uplinks& uplinks() const { return uplinks_; }
@@ -97,13 +109,24 @@ class Fabric {
   UplinkStatus StatusOf(const Uplink& uplink) const;
   PortStatus StatusOf(const Port& port) const;
   QueueStatus StatusOfQueue(const Uplink& uplink, uint32_t queue) const;
+  // CPUs of the processor set, and those that workers are on besides.
+  std::vector<CpuStatus> StatusOfCpus() const;
+  const Balance& balance() const { return balance_; }
+  const ProcessorSet& processors() const { return options_.processors; }
   // Sums over all that runs and ran.
   Counters TotalCounters() const;
   uint64_t TotalReplicated() const;
   uint32_t WorkerCount() const;
 
+  // How many queues an uplink with this wish would serve; refuses what its device cannot have.
+  absl::StatusOr<uint32_t> QueuesFor(const UplinkConfig& config) const;
+
   // Where a port with this wish would live on a running uplink.
   static Placement PlaceOn(const UplinkRuntime& uplink, const PortConfig& config);
+
+  // Deals workers to these CPUs from now on. Those outside move in; the others are pinned anew.
+  // Frames flow meanwhile. How many moved; on error none did.
+  absl::StatusOr<uint32_t> SetProcessors(const ProcessorSet& processors);
 
   // Whether there can be vhost-user ports.
   absl::Status CheckVhost() const;
@@ -112,11 +135,11 @@ class Fabric {
   bool WorkersAdvance();
 
  private:
-  Fabric(Options options, FabricObserver& observer)
-      : options_(std::move(options)), observer_(observer) {}
+  Fabric(Options options, FabricObserver& observer);
 
   absl::Status OpenUplink(Uplink& uplink);
   void CloseUplink(Uplink& uplink, UplinkRuntime::ProgramThen then);
+  absl::Status SetQueues(Uplink& uplink, const UplinkConfig& config);
   uint64_t CountLeft(Uplink& uplink);
   void TellDropped(Uplink& uplink);
   UplinkProgram* ProgramOf(Uplink& uplink);
@@ -128,10 +151,17 @@ class Fabric {
   absl::Status Connect(Port& port);
   void HoldOrLetGo(const Port& port, bool hold);
   void Publish(UplinkRuntime& uplink);
+  void PublishMove(UplinkRuntime& uplink, std::unique_ptr<PortMove> move,
+                   const PortRuntime* opened);
+  void Steer(UplinkRuntime& uplink);
   void UpdateWakeModes();
-  std::vector<int> DealCpus(uint32_t queues) const;
+  std::vector<int> DealCpus(const UplinkConfig& config, uint32_t queues, int node) const;
+  int DealCpu(std::map<int, int>& workers, int node) const;
   std::map<int, int> WorkersOnCpus() const;
 
+  // Closes an uplink and its ports, behind its program.
+  void Halt(Uplink& uplink, const std::string& why);
+  absl::Status Reopen(Uplink& uplink);
   void Suspend(Uplink& uplink, Severity severity, std::string_view reason,
                const std::string& message);
   void Suspend(Port& port, Severity severity, std::string_view reason, const std::string& message);
@@ -141,17 +171,41 @@ class Fabric {
   void Runs(Item& item);
   std::vector<Uplink*> ResumeUplinks();
   void ResumePorts();
+  void Start(const std::vector<Uplink*>& opened);
   // `removed`: the kernel told that it went, and all sockets on it with it.
   void LookAt(Uplink& uplink, bool removed = false);
   void LookAt(Port& port, bool removed = false);
   void LookAtVhost(Port& port);
+  void LookAtSockets(Uplink& uplink);
   void LookAtQueues(Uplink& uplink);
   void LookAtSteering(Uplink& uplink, bool closely);
   void PassOnMtu(UplinkRuntime& uplink);
   template <typename Item>
   void LookAtProgramOf(Item& item);
 
-  const Options options_;
+  // What the balancer sees, and what its indices mean.
+  struct View {
+    Scene scene;
+    std::vector<std::pair<Uplink*, uint32_t>> queues;
+    std::vector<Port*> ports;
+  };
+  View LookAround(Time now);
+  void CountThreadTime(QueueRuntime& queue);
+  void SampleCpus(double seconds);
+  double OtherShare(int cpu) const;
+  void SampleLoads(Time now);
+  // The CPU the operator wants, if it may be used.
+  std::optional<int> PinOf(const UplinkConfig& config, uint32_t queue) const;
+  bool HasCpu(int cpu) const;
+  void UseProcessors(const ProcessorSet& processors);
+  absl::Status MoveQueue(Uplink& uplink, uint32_t queue, int cpu);
+  Placement PlaceAgain(const Port& port, const PortConfig& wanted) const;
+  absl::Status ObeyPins(Uplink& uplink, const UplinkConfig& config);
+  absl::Status CarryOut(const View& view, const Move& move);
+  void KeepBalance(Time now);
+
+  Options options_;
+  std::vector<CpuView> cpus_;  // of the processor set
   FabricObserver& observer_;
   std::unique_ptr<PortProgram> program_;
   Uplinks uplinks_;
@@ -162,6 +216,11 @@ class Fabric {
   Counters retired_;  // of what was removed
   uint64_t retired_replicated_ = 0;
   std::map<const Worker*, uint64_t> turns_;  // when they were rung last
+  Balance balance_;
+  Time loads_sampled_ = std::chrono::steady_clock::now();
+  std::map<int, uint64_t> worker_time_;  // by CPU, since then
+  std::map<int, Growth> cpu_time_;       // by CPU, of everybody
+  std::map<int, double> other_share_;    // by CPU, in the last second, of all but workers
 };
 
 // "uplinks/eth0", "ports/vm1".

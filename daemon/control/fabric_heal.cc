@@ -49,8 +49,7 @@ void Fabric::Suspend(Port& port, Severity severity, std::string_view reason,
   observer_.Changed(NameOf(port));
 }
 
-void Fabric::Suspend(Uplink& uplink, Severity severity, std::string_view reason,
-                     const std::string& message) {
+void Fabric::Halt(Uplink& uplink, const std::string& why) {
   std::vector<Port*> its;
   for (auto& [id, port] : ports_) {
     if (port.runtime != nullptr && &port.runtime->uplink() == uplink.runtime.get()) {
@@ -64,9 +63,14 @@ void Fabric::Suspend(Uplink& uplink, Severity severity, std::string_view reason,
   }
   CloseUplink(uplink, UplinkRuntime::ProgramThen::kLeave);  // the host does not get its VMs' frames
   UpdateWakeModes();
-  uplink.trouble = message;
-  observer_.Happened(severity, NameOf(uplink), reason, message);
+  uplink.trouble = why;
   observer_.Changed(NameOf(uplink));
+}
+
+void Fabric::Suspend(Uplink& uplink, Severity severity, std::string_view reason,
+                     const std::string& message) {
+  Halt(uplink, message);
+  observer_.Happened(severity, NameOf(uplink), reason, message);
 }
 
 // --- taking up what waits ---
@@ -79,8 +83,18 @@ void Fabric::Expect(const PortConfig& config) {
   ports_.emplace(config.id, Port{.config = config, .trouble = "it has not been opened yet"});
 }
 
-void Fabric::Resume() {
-  const std::vector<Uplink*> opened = ResumeUplinks();
+void Fabric::Resume() { Start(ResumeUplinks()); }
+
+// One that was halted.
+absl::Status Fabric::Reopen(Uplink& uplink) {
+  uplink.not_before = {};
+  if (absl::Status status = OpenUplink(uplink); !status.ok()) return status;
+  Start({&uplink});
+  if (uplink.runtime != nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError(uplink.trouble);
+}
+
+void Fabric::Start(const std::vector<Uplink*>& opened) {
   ResumePorts();
   // The programs last: from here on frames come, and everybody they can be for is there.
   for (Uplink* uplink : opened) {
@@ -92,6 +106,7 @@ void Fabric::Resume() {
       continue;
     }
     uplink->pause = std::chrono::seconds(1);
+    uplink->runtime->LookAtBusyPoll();
     Runs(*uplink);
     TellDropped(*uplink);
     LookAt(*uplink);
@@ -330,14 +345,24 @@ void Fabric::LookAtProgramOf(Item& item) {
   observer_.Changed(NameOf(item));
 }
 
+// A device that goes and comes back may do so between two looks, but its sockets are dead then.
+void Fabric::LookAtSockets(Uplink& uplink) {
+  const std::vector<QueueRuntime>& queues = uplink.runtime->queues();
+  const bool all = std::all_of(queues.begin(), queues.end(),
+                               [](const QueueRuntime& queue) { return queue.socket->Bound(); });
+  if (all) return;
+  Suspend(uplink, Severity::kAlarm, "DEVICE_GONE",
+          absl::StrCat("device ", uplink.runtime->link().name,
+                       " was gone for a moment, and its sockets with it: opened again"));
+}
+
 void Fabric::LookAtQueues(Uplink& uplink) {
   UplinkRuntime& runtime = *uplink.runtime;
   const auto link = FindLink(runtime.link().ifindex);
   if (!link.ok()) return;
   const uint32_t serves = static_cast<uint32_t>(runtime.queues().size());
-  const uint32_t wanted = uplink.config.queues != 0
-                              ? uplink.config.queues
-                              : std::min<uint32_t>(link->queues, VMQD_MAX_QUEUES);
+  const uint32_t wanted =
+      uplink.config.queues != 0 ? serves : std::min<uint32_t>(link->queues, VMQD_MAX_QUEUES);
   if (wanted == serves && link->queues >= serves) return;
   Suspend(uplink, Severity::kWarning, "QUEUES_CHANGED",
           absl::StrCat(runtime.link().name, " has ", link->queues, " queues now, ", serves,
@@ -354,9 +379,14 @@ void Fabric::Tick(double seconds) {
     }
     uplink.runtime->Sample(seconds);
     LookAt(uplink);  // an event may have been lost
+    if (uplink.runtime != nullptr) LookAtSockets(uplink);
     if (uplink.runtime != nullptr) LookAtProgramOf(uplink);
     if (uplink.runtime != nullptr) LookAtQueues(uplink);
     if (uplink.runtime != nullptr) LookAtSteering(uplink, /*closely=*/false);
+    if (uplink.runtime != nullptr && uplink.runtime->LookAtBusyPoll()) {
+      observer_.Changed(NameOf(uplink));
+    }
+    waits = waits || uplink.runtime == nullptr;
   }
   for (auto& [id, port] : ports_) {
     if (port.runtime == nullptr) {
@@ -368,6 +398,9 @@ void Fabric::Tick(double seconds) {
     if (port.runtime != nullptr) LookAtProgramOf(port);
   }
   if (waits) Resume();
+  const Time now = std::chrono::steady_clock::now();
+  SampleLoads(now);
+  KeepBalance(now);
 }
 
 bool Fabric::WorkersAdvance() {

@@ -45,8 +45,12 @@ PortStatus Fabric::StatusOf(const Port& port) const {
 
 QueueStatus Fabric::StatusOfQueue(const Uplink& uplink, uint32_t queue) const {
   QueueStatus status = uplink.runtime->StatusOfQueue(queue);
+  status.pinned = PinOf(uplink.config, queue).has_value();
   for (const auto& [id, port] : ports_) {
     if (port.runtime == nullptr || &port.runtime->uplink() != uplink.runtime.get()) continue;
+    if (port.runtime->memory_queue() == queue) {
+      status.buffers_in_flight -= static_cast<int32_t>(port.runtime->BuffersHeld());
+    }
     if (port.runtime->place().placement.queue != queue) continue;
     const PortStatus of_port = port.runtime->Status();
     for (const MacAddress& mac : port.config.macs) {
@@ -54,7 +58,6 @@ QueueStatus Fabric::StatusOfQueue(const Uplink& uplink, uint32_t queue) const {
     }
     status.drops += of_port.counters.InDiscards() + of_port.counters.OutDiscards();
     status.sockets.push_back(of_port.sockets.front());  // its VM socket is on this queue
-    status.buffers_in_flight -= static_cast<int32_t>(port.runtime->BuffersHeld());
   }
   return status;
 }

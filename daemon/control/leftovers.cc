@@ -1,5 +1,6 @@
 #include "daemon/control/leftovers.h"
 
+#include <algorithm>
 #include <fstream>
 #include <set>
 
@@ -47,7 +48,8 @@ void DeleteDevices(const std::string& prefix, const Names& wanted, std::vector<s
 void GiveBack(StateStore& store, StateLedger& ledger, const Names& wanted,
               std::vector<std::string>& done) {
   const bool same_boot = store.state().boot_id == BootId();
-  const std::vector<BorrowedSetting> all = store.state().borrowed;
+  std::vector<BorrowedSetting> all = store.state().borrowed;
+  std::reverse(all.begin(), all.end());  // the last change first, as DeviceSettings does
   for (const BorrowedSetting& setting : all) {
     if (wanted.contains(setting.device)) {
       // A NAPI thread that has ended: its device got new ones.

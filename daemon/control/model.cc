@@ -27,6 +27,15 @@ uint64_t Counters::OutDiscards() const {
   return std::accumulate(out_drops.begin(), out_drops.end(), uint64_t{0});
 }
 
+UplinkConfig Patched(UplinkConfig config, const UplinkPatch& patch) {
+  if (patch.wake_mode) config.wake_mode = *patch.wake_mode;
+  if (patch.balance_mode) config.balance_mode = *patch.balance_mode;
+  if (patch.queue_cpus) config.queue_cpus = *patch.queue_cpus;
+  if (patch.queues) config.queues = *patch.queues;
+  if (patch.busy_poll) config.busy_poll = *patch.busy_poll;
+  return config;
+}
+
 PortConfig Patched(PortConfig config, const PortPatch& patch) {
   if (patch.macs) config.macs = *patch.macs;
   if (patch.vlan) config.vlan = *patch.vlan;
@@ -35,6 +44,7 @@ PortConfig Patched(PortConfig config, const PortPatch& patch) {
   if (patch.disabled) config.disabled = *patch.disabled;
   if (patch.mtu) config.mtu = *patch.mtu;
   if (patch.coalescing_off) config.coalescing_off = *patch.coalescing_off;
+  if (patch.queue) config.queue = *patch.queue;
   return config;
 }
 

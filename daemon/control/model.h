@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,8 @@
 #include "daemon/net/drop_reason.h"
 #include "daemon/net/mac_address.h"
 #include "daemon/virtio/vhost_role.h"
+#include "daemon/vmq/load.h"
+#include "daemon/vmq/scene.h"
 
 namespace vmqd {
 
@@ -38,6 +41,9 @@ struct UplinkConfig {
   WakeMode wake_mode = WakeMode::kAdaptive;
   uint32_t queues = 0;  // 0: all the device has
   uint32_t buffers_per_queue = kDefaultBuffersPerQueue;
+  bool busy_poll = false;
+  BalanceMode balance_mode = BalanceMode::kDynamic;
+  std::map<uint32_t, int> queue_cpus;  // queue -> CPU of the processor set; others: vmqd's choice
   friend bool operator==(const UplinkConfig&, const UplinkConfig&) = default;
 };
 
@@ -71,14 +77,20 @@ struct PortPatch {
   std::optional<bool> disabled;
   std::optional<uint32_t> mtu;
   std::optional<bool> coalescing_off;
+  std::optional<std::optional<uint32_t>> queue;  // nothing in it: placed by vmqd
 };
 
 // The mutable fields of an uplink; absent means unchanged.
 struct UplinkPatch {
   std::optional<WakeMode> wake_mode;
+  std::optional<BalanceMode> balance_mode;
+  std::optional<std::map<uint32_t, int>> queue_cpus;
+  std::optional<uint32_t> queues;
+  std::optional<bool> busy_poll;
 };
 
 // `config` with what `patch` changes.
+UplinkConfig Patched(UplinkConfig config, const UplinkPatch& patch);
 PortConfig Patched(PortConfig config, const PortPatch& patch);
 
 using DropCounts = std::array<uint64_t, kDropReasonCount>;
@@ -105,6 +117,10 @@ struct Rates {
   double in_bps = 0;
   double out_bps = 0;
 };
+
+// Windows that loads are told over, in seconds.
+inline constexpr std::array<size_t, 3> kLoadWindows = {1, 10, LoadWindows::kSeconds};
+using Loads = std::array<Load, kLoadWindows.size()>;
 
 struct SocketStatus {
   std::string role;  // "anchor", "default", "vm", "port"
@@ -149,6 +165,7 @@ struct UplinkStatus {
   std::string etag;
   bool survives_crash = false;
   std::string survives_crash_reason;
+  std::string busy_poll_state;  // empty when it was not asked for
 };
 
 struct QueueFilter {
@@ -181,6 +198,8 @@ struct QueueStatus {
   uint32_t buffers_reserved = 0;
   int32_t buffers_in_flight = 0;
   std::vector<SocketStatus> sockets;
+  Loads loads{};
+  bool pinned = false;  // cpu is the operator's wish
 };
 
 struct VhostPortRing {
@@ -228,6 +247,7 @@ struct PortStatus {
   Steering steering = Steering::kSoftware;
   std::string steering_reason;
   std::optional<VhostPortStatus> vhost;
+  Loads loads{};
 };
 
 // Something that happened. `resource` is a name as the API spells it, empty for the whole switch;
@@ -239,6 +259,33 @@ struct Event {
   std::string resource;
   std::string reason;
   std::string message;
+};
+
+struct CpuStatus {
+  int cpu = 0;
+  int numa_node = -1;
+  struct Queue {
+    std::string uplink;  // id
+    uint32_t queue = 0;
+  };
+  std::vector<Queue> queues;  // whose workers are here
+  Loads loads{};              // of these together
+  double other_percent = 0;   // of the last second, anything but workers and what gives way
+};
+
+// What the balancer has done, or would do; as vmqd.v1.RebalanceResponse.
+struct MoveReport {
+  std::string resource;  // as the API names it
+  int from_cpu = 0;
+  int to_cpu = 0;
+  std::string to_queue;  // as the API names it; of a port
+  std::string reason;
+  CpuForecast from, to;
+};
+struct RebalanceReport {
+  std::vector<MoveReport> moves;
+  std::vector<CpuForecast> forecast;
+  std::vector<std::string> remarks;
 };
 
 struct SwitchStatus {
@@ -253,6 +300,9 @@ struct SwitchStatus {
   uint64_t revision = 0;
   uint64_t state_revision = 0;
   std::vector<std::string> warnings;
+  std::vector<CpuStatus> cpus;  // ascending
+  uint64_t queue_moves = 0;     // to other CPUs
+  uint64_t port_moves = 0;      // to other queues
 };
 
 }  // namespace vmqd

@@ -135,6 +135,7 @@ uint32_t PortRuntime::EffectiveMtu() const {
 }
 
 absl::Status PortRuntime::OpenPairs() {
+  memory_queue_ = place_.placement.queue;
   const auto queues = static_cast<uint32_t>(uplink_.queues().size());
   pairs_.reserve(place_.pairs);
   for (uint32_t i = 0; i < place_.pairs; ++i) {
@@ -160,19 +161,26 @@ absl::Status PortRuntime::OpenPair(Pair& pair) {
   pair.buffers = *buffers;
   // What its guest sends and receives is copied: nothing of it waits in rings of the kernel.
   if (config_.kind == PortKind::kVhostUser) pair.buffers.fill = pair.buffers.quota = 0;
-  queue.reserved += pair.buffers.total();
+  pair.share = pair.buffers.total();
+  queue.reserved += pair.share;
   ++queue.ports;
 
-  XskSocket::Options socket;
-  socket.device = uplink_.link().name;
-  socket.queue = pair.queue;
-  socket.rx_size = pair.buffers.vm_ring;
-  socket.anchor = false;
-  socket.buffers_per_frame = queue.anchor->buffers_per_frame();
-  auto vm_socket = XskSocket::Open(*queue.umem, socket);
+  auto vm_socket = OpenVmSocket(pair.queue, pair.buffers.vm_ring);
   if (!vm_socket.ok()) return DeviceError(vm_socket.status(), "port.uplink");
   pair.vm_socket = *std::move(vm_socket);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<XskSocket>> PortRuntime::OpenVmSocket(uint32_t index,
+                                                                     uint32_t ring) const {
+  const QueueRuntime& queue = uplink_.queues()[index];
+  XskSocket::Options socket;
+  socket.device = uplink_.link().name;
+  socket.queue = index;
+  socket.rx_size = ring;
+  socket.anchor = false;
+  socket.buffers_per_frame = queue.anchor->buffers_per_frame();
+  return XskSocket::Open(*queue.umem, socket);
 }
 
 absl::Status PortRuntime::OpenPort(PortProgram& program) {
@@ -216,14 +224,8 @@ absl::Status PortRuntime::OpenVhost() {
     for (QueueRuntime& queue : uplink_.queues()) queue.worker->WaitForTurn();
   };
   std::vector<VhostUserPort::Host> hosts;
-  for (Pair& pair : pairs_) {
-    Worker* worker = QueueOf(pair).worker.get();
-    hosts.push_back(
-        {.worker = pair.queue,
-         .watch = [worker](int fd) { return worker->Watch(fd, Worker::Wake::kEachWrite); },
-         .unwatch = [worker](int fd) { worker->Unwatch(fd); },
-         .wake = [worker] { worker->doorbell().Ring(); }});
-  }
+  hosts.reserve(pairs_.size());
+  for (const Pair& pair : pairs_) hosts.push_back(HostAt(pair.queue));
   const VhostOptions device{.queue_pairs = place_.pairs,
                             .features = SupportedVirtioFeatures(),
                             .mtu = static_cast<uint16_t>(EffectiveMtu()),
@@ -236,6 +238,14 @@ absl::Status PortRuntime::OpenVhost() {
   absl::Status status = vhost_->Listen();
   if (status.ok()) return status;
   return Refuse(status.code(), "SOCKET", "port.socket", std::string(status.message()));
+}
+
+VhostUserPort::Host PortRuntime::HostAt(uint32_t queue) const {
+  Worker* worker = uplink_.queues()[queue].worker.get();
+  return {.worker = queue,
+          .watch = [worker](int fd) { return worker->Watch(fd, Worker::Wake::kEachWrite); },
+          .unwatch = [worker](int fd) { worker->Unwatch(fd); },
+          .wake = [worker] { worker->doorbell().Ring(); }};
 }
 
 absl::Status PortRuntime::WatchSockets() {
@@ -255,6 +265,11 @@ bool PortRuntime::Owns(const MacAddress& mac, uint32_t vlan) const {
          std::find(config_.macs.begin(), config_.macs.end(), mac) != config_.macs.end();
 }
 
+vmqd_filter PortRuntime::Filter() const {
+  return {place_.vm_slot, place_.placement.queue, place_.pairs,
+          static_cast<uint32_t>(uplink_.queues().size())};
+}
+
 absl::Status PortRuntime::Claim(const PortConfig& config) {
   const auto vlan = static_cast<uint16_t>(config.vlan);
   size_t claimed = 0;
@@ -263,9 +278,7 @@ absl::Status PortRuntime::Claim(const PortConfig& config) {
     status = uplink_.flood().Claim(mac);
     if (!status.ok()) break;
     ++claimed;
-    status = uplink_.program().SetFilter(mac, vlan,
-                                         {place_.slot, place_.placement.queue, place_.pairs,
-                                          static_cast<uint32_t>(uplink_.queues().size())});
+    status = uplink_.program().SetFilter(mac, vlan, Filter());
     if (!status.ok()) break;
   }
   if (status.ok()) return status;
@@ -279,7 +292,7 @@ absl::Status PortRuntime::Claim(const PortConfig& config) {
 absl::Status PortRuntime::Connect() {
   absl::Status status = absl::OkStatus();
   for (uint32_t i = 0; i < place_.pairs && status.ok(); ++i) {
-    status = uplink_.program().SetVmSocket(place_.slot + i, pairs_[i].vm_socket->fd());
+    status = uplink_.program().SetVmSocket(place_.vm_slot + i, pairs_[i].vm_socket->fd());
   }
   if (status.ok()) status = Claim(config_);
   connected_ = status.ok();
@@ -356,7 +369,7 @@ Counters PortRuntime::Close() {
   closed_ = true;
   if (vhost_ != nullptr) vhost_->Close();
   if (port_ != nullptr) port_->StopArrivals();
-  for (uint32_t i = 0; i < place_.pairs; ++i) uplink_.program().ClearVmSocket(place_.slot + i);
+  for (uint32_t i = 0; i < place_.pairs; ++i) uplink_.program().ClearVmSocket(place_.vm_slot + i);
   WaitForRunningPrograms();
   for (Pair& pair : pairs_) DrainVmSocket(pair);
   Counters last = CountersNow();
@@ -369,19 +382,15 @@ PortRuntime::~PortRuntime() {
   Close();
   vhost_.reset();
   if (port_ != nullptr) {
-    Worker& worker = *home().worker;
-    for (int fd : port_->WakeFds()) worker.Unwatch(fd);
+    for (int fd : port_->WakeFds()) home().worker->Unwatch(fd);
     port_.reset();
-    worker.ReturnBuffers(
-        home().area->OwnedBy(static_cast<FrameArea::Owner>(FrameArea::kFirstPort + place_.slot)));
+    memory().worker->ReturnBuffers(memory().area->OwnedBy(Owner()));
+    memory().reserved -= kept_share_;
   }
   for (Pair& pair : pairs_) {
-    QueueRuntime& queue = QueueOf(pair);
-    if (pair.vm_socket != nullptr) queue.worker->Unwatch(pair.vm_socket->fd());
+    if (pair.vm_socket != nullptr) QueueOf(pair).worker->Unwatch(pair.vm_socket->fd());
     pair.vm_socket.reset();
-    if (pair.state == nullptr) continue;
-    queue.reserved -= pair.buffers.total();
-    --queue.ports;
+    if (pair.state != nullptr) GiveShare(pair);
   }
   // An error means that somebody else deleted it first.
   if (!delete_device_) return;

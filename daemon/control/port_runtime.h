@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,11 @@
 #include "daemon/control/site.h"
 #include "daemon/control/uplink_runtime.h"
 #include "daemon/datapath/topology.h"
+#include "daemon/port/away_port.h"
 #include "daemon/port/port.h"
 #include "daemon/port/vhost_user_port.h"
+#include "daemon/vmq/demand.h"
+#include "daemon/vmq/load.h"
 #include "daemon/vmq/placement.h"
 #include "daemon/xdp/link.h"
 #include "daemon/xdp/program.h"
@@ -34,6 +38,7 @@ inline bool HasDevice(PortKind kind) { return kind != PortKind::kVhostUser; }
 struct PortPlace {
   uint64_t serial = 0;
   uint32_t slot = 0;          // the first of as many as it has queue pairs
+  uint32_t vm_slot = 0;       // of vm_sockets: the same at first, another after a move
   uint32_t pairs = 1;         // on as many queues, the home queue and those that follow it
   uint32_t first_socket = 0;  // of port_sockets
   uint32_t sockets = 1;       // so many: receive queues of its device
@@ -69,6 +74,26 @@ class PortRuntime {
   // The device goes with the object, if vmqd made it.
   void DeleteDevice() { delete_device_ = device_made_; }
 
+  // The port goes to another queue, step by step (Fabric::MovePort). Ports with one queue pair.
+  //
+  // Its socket on that queue, to be `vm_slot` of vm_sockets, is opened, and the port is at home
+  // there: Entry() says so. On error nothing changed.
+  absl::Status BeginMove(const Placement& to, uint32_t vm_slot);
+  // What the topology of that entry says of it.
+  std::unique_ptr<PortMove> Move() const;
+  // Its frames come to that socket. On error some do.
+  absl::Status MoveFilters();
+  // All frames come to the socket it left again, and it is at home there again. Then a topology,
+  // and the rest, as if that had been the way.
+  void TurnBack();
+  // Waits until nothing is left in the socket it left, which gets no frames any more, then forgets
+  // that: Entry() does not name it.
+  void LeaveSocket();
+  // No worker knows of that socket now: closes it. Returns its place in vm_sockets.
+  uint32_t EndMove();
+  void SetPlacementReason(std::string reason) { place_.placement.reason = std::move(reason); }
+  PortTurnState* turn_state() const { return pairs_[0].state.get(); }
+
   // What runs on the port's device; kOurs for kinds that attach no program.
   Attachment::State LookAtProgram() const { return pairs_[0].port->LookAtProgram(); }
   absl::Status AttachAgain() { return pairs_[0].port->AttachAgain(); }
@@ -96,10 +121,16 @@ class PortRuntime {
   PortEntry Entry();
   // What the NIC is to send to the home queue.
   std::vector<NicFilter> NicFilters() const;
-  uint32_t BuffersHeld() const;  // in the rings of its device's sockets
+  uint32_t BuffersHeld() const;  // for its device's sockets, of the memory of:
+  uint32_t memory_queue() const { return memory_queue_; }
   PortStatus Status() const;
   void OnLink(bool up, bool carrier);
   void Sample(double seconds);
+  // Once a second, in this order. What its home worker moved of it since the last time, what was
+  // lost and what lies in the rings that worker empties; the queues that serve it get their part.
+  PortSecond ReadLoad();
+  // `busy`: the part of its worker's time that was spent on it, seconds.
+  void SampleLoad(LoadWindows::Time now, double busy);
 
  private:
   PortRuntime(const PortConfig& config, const PortPlace& place, UplinkRuntime& uplink,
@@ -119,8 +150,15 @@ class PortRuntime {
     std::unique_ptr<XskSocket> vm_socket;
     Port* port = nullptr;
     std::unique_ptr<PortTurnState> state;
+    uint32_t share = 0;    // buffers set aside for it on its queue
     uint64_t drained = 0;  // frames found in the VM socket when it was closed
+    Growth waits, lost_for_vm, lost_from_vm;
   };
+  struct PairLoad {
+    uint64_t lost = 0;  // since the last time
+    uint64_t backlog = 0;
+  };
+  PairLoad ReadLoad(Pair& pair, bool vm_is_full);
   absl::Status OpenPairs();
   absl::Status OpenPair(Pair& pair);
   absl::Status OpenPort(PortProgram& program);
@@ -129,6 +167,18 @@ class PortRuntime {
   absl::Status OpenVhost();
   absl::Status WatchSockets();
   QueueRuntime& QueueOf(const Pair& pair) const { return uplink_.queues()[pair.queue]; }
+  absl::StatusOr<std::unique_ptr<XskSocket>> OpenVmSocket(uint32_t queue, uint32_t ring) const;
+  VhostUserPort::Host HostAt(uint32_t queue) const;
+  absl::Status OpenAt(uint32_t queue, Pair& pair);
+  absl::Status WatchAt(const Pair& pair);
+  void UnwatchAt(const Pair& pair);
+  void GiveShare(Pair& pair);
+  static void CountLost(const Pair& pair, Counters& counters);
+  vmqd_filter Filter() const;
+  QueueRuntime& memory() const { return uplink_.queues()[memory_queue_]; }
+  FrameArea::Owner Owner() const {
+    return static_cast<FrameArea::Owner>(FrameArea::kFirstPort + place_.slot);
+  }
   QueueRuntime& home() const { return uplink_.queues()[place_.placement.queue]; }
   void DescribeLink(PortStatus& status) const;
   void DescribeSteering(PortStatus& status) const;
@@ -138,7 +188,7 @@ class PortRuntime {
   Counters CountersNow() const;
 
   PortConfig config_;
-  const PortPlace place_;
+  PortPlace place_;
   UplinkRuntime& uplink_;
   const Site& site_;
   Link link_;
@@ -148,6 +198,17 @@ class PortRuntime {
   std::atomic<bool> link_up_{false};
   std::vector<Pair> pairs_;
   std::unique_ptr<Port> port_;  // on a device; one pair
+  // Queue in whose memory the rings of the device's sockets are: where the port was at home at
+  // first. A vhost-user port has none there, and takes this along.
+  uint32_t memory_queue_ = 0;
+  PortBuffers memory_buffers_{};
+  uint32_t kept_share_ = 0;         // set aside there while the port is at home elsewhere
+  std::unique_ptr<AwayPort> away_;  // stands before port_ while the port is at home elsewhere
+  std::optional<Pair> left_;        // in the middle of a move: the pair as it was
+  Placement left_placement_;
+  uint32_t left_vm_slot_ = 0;  // its place in vm_sockets
+  bool socket_left_ = false;   // and nothing is in its socket any more
+  Counters gone_;              // of sockets that were left
   std::unique_ptr<VhostUserPort> vhost_;
   bool vhost_connected_ = false;  // when it was looked at last, and so on
   bool vhost_link_ = false;
@@ -156,6 +217,10 @@ class PortRuntime {
   bool closed_ = false;
   RateSample sample_;
   Rates rates_;
+  std::vector<Growth> moved_;  // frames, by worker
+  Growth vm_full_;             // drops because the VM takes no more
+  LoadReading reading_;
+  LoadWindows load_;
 };
 
 // Deletes the device that was made for a port that does not run.

@@ -39,10 +39,7 @@ std::vector<std::string> OffloadsOf(uint64_t features, bool coalesces) {
 
 }  // namespace
 
-uint32_t PortRuntime::BuffersHeld() const {
-  return home().area->CountOwnedBy(
-      static_cast<FrameArea::Owner>(FrameArea::kFirstPort + place_.slot));
-}
+uint32_t PortRuntime::BuffersHeld() const { return memory().area->CountOwnedBy(Owner()); }
 
 PortEntry PortRuntime::Entry() {
   PortEntry entry;
@@ -52,6 +49,9 @@ PortEntry PortRuntime::Entry() {
   entry.pairs.resize(uplink_.queues().size());
   for (const Pair& pair : pairs_) {
     entry.pairs[pair.queue] = {pair.port, pair.vm_socket.get(), pair.state.get()};
+  }
+  if (left_ && !socket_left_) {
+    entry.pairs[left_->queue] = {nullptr, left_->vm_socket.get(), left_->state.get()};
   }
   entry.coalesce = vhost_ != nullptr && !config_.coalescing_off;
   entry.vlan = static_cast<uint16_t>(config_.vlan);
@@ -66,6 +66,15 @@ PortEntry PortRuntime::Entry() {
   return entry;
 }
 
+// Offered by the XDP program, and lost before a worker saw it.
+void PortRuntime::CountLost(const Pair& pair, Counters& counters) {
+  const xdp_statistics socket = pair.vm_socket->Statistics();
+  counters.offered_pkts += socket.rx_ring_full + socket.rx_dropped + pair.drained;
+  counters.out_drops[VMQD_DROP_RX_RING_FULL] += socket.rx_ring_full;
+  counters.out_drops[VMQD_DROP_RX_NO_BUFFER] += socket.rx_dropped;
+  counters.out_drops[VMQD_DROP_PORT_GONE] += pair.drained;
+}
+
 Counters PortRuntime::CountersNow() const {
   Counters counters;
   for (const auto& by_worker : counters_) AddFrameCounters(*by_worker, counters);
@@ -73,13 +82,9 @@ Counters PortRuntime::CountersNow() const {
     const PortArrivals arrivals = pair.port->Arrivals();
     counters.in_pkts += arrivals.pkts;
     for (size_t i = 0; i < kDropReasonCount; ++i) counters.in_drops[i] += arrivals.drops[i];
-    // Offered by the XDP program, and lost before a worker saw it.
-    const xdp_statistics socket = pair.vm_socket->Statistics();
-    counters.offered_pkts += socket.rx_ring_full + socket.rx_dropped + pair.drained;
-    counters.out_drops[VMQD_DROP_RX_RING_FULL] += socket.rx_ring_full;
-    counters.out_drops[VMQD_DROP_RX_NO_BUFFER] += socket.rx_dropped;
-    counters.out_drops[VMQD_DROP_PORT_GONE] += pair.drained;
+    CountLost(pair, counters);
   }
+  counters += gone_;
   return counters;
 }
 
@@ -169,7 +174,8 @@ PortStatus PortRuntime::Status() const {
   status.config = config_;
   DescribeLink(status);
   status.queue = place_.placement.queue;
-  status.queue_reason = place_.placement.reason;
+  // Asked for since it was placed there: nothing is to be explained.
+  if (config_.queue != status.queue) status.queue_reason = place_.placement.reason;
   status.mtu = EffectiveMtu();
   status.macs = config_.macs;
   status.cpu = home().worker->cpu();
@@ -186,6 +192,7 @@ PortStatus PortRuntime::Status() const {
     status.queue_pairs_reason = absl::StrCat("uplinks/", config_.uplink, " has ", place_.pairs,
                                              " queues, each serves one pair");
   }
+  status.loads = LoadsOf(load_);
   DescribeSteering(status);
   if (vhost_ != nullptr) status.vhost = VhostNow();
   return status;

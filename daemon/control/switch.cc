@@ -241,7 +241,13 @@ absl::StatusOr<std::vector<QueueStatus>> Switch::ListQueues(
     const std::optional<std::string>& uplink) const {
   return impl_->ListQueues(uplink);
 }
+absl::Status Switch::SetProcessors(const ProcessorSet& processors) {
+  return impl_->SetProcessors(processors);
+}
 SwitchStatus Switch::Show() const { return impl_->Show(); }
+absl::StatusOr<RebalanceReport> Switch::Rebalance(const ChangeOptions& options) {
+  return Logged("rebalance", "", impl_->Rebalance(options));
+}
 Switch::Snapshot Switch::Look() const { return impl_->Look(); }
 History& Switch::history() { return impl_->history(); }
 bool Switch::WorkersAdvance() { return impl_->WorkersAdvance(); }

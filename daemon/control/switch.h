@@ -94,7 +94,14 @@ class Switch {
   absl::StatusOr<std::vector<QueueStatus>> ListQueues(
       const std::optional<std::string>& uplink) const;
 
+  // Workers run on these CPUs from now on; those that did not, move while frames flow. On error
+  // nothing changed.
+  absl::Status SetProcessors(const ProcessorSet& processors);
+
   SwitchStatus Show() const;
+
+  // Plans moves of queues and ports by load, and carries them out. Each is told as an event.
+  absl::StatusOr<RebalanceReport> Rebalance(const ChangeOptions& options = {});
 
   // What is there at one revision; History::After(revision) goes on from it.
   struct Snapshot {

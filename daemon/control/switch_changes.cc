@@ -134,8 +134,8 @@ absl::StatusOr<UplinkStatus> Switch::Impl::UpdateUplink(std::string_view id,
     return status;
   }
   const UplinkConfig before = found->second.config;
-  UplinkConfig wanted = before;
-  if (patch.wake_mode) wanted.wake_mode = *patch.wake_mode;
+  const UplinkConfig wanted = Patched(before, patch);
+  if (absl::Status status = CheckChangedUplink(*fabric_, wanted); !status.ok()) return status;
   const Fabric::Uplink& uplink = fabric_->uplinks().find(id)->second;
   if (options.validate_only) {
     UplinkStatus status = StatusOf(uplink);
@@ -146,7 +146,9 @@ absl::StatusOr<UplinkStatus> Switch::Impl::UpdateUplink(std::string_view id,
     if (absl::Status status = CommitReply(found->second, options); !status.ok()) return status;
     return StatusOf(uplink);
   }
-  if (absl::Status status = fabric_->UpdateUplink(wanted); !status.ok()) return status;
+  if (absl::Status status = fabric_->UpdateUplink(wanted); !status.ok()) {
+    return AtField(status, "DEVICE", "uplink");
+  }
   const uint64_t revision = NextRevision();
   absl::Status status =
       Commit({.revision = revision, .put = DesiredUplink{wanted, revision}}, options);
@@ -156,6 +158,16 @@ absl::StatusOr<UplinkStatus> Switch::Impl::UpdateUplink(std::string_view id,
   }
   Told(NameOf(uplink), "UPDATED");
   return StatusOf(uplink);
+}
+
+absl::Status Switch::Impl::SetProcessors(const ProcessorSet& processors) {
+  MutexLock lock(mutex_);
+  const auto moved = fabric_->SetProcessors(processors);
+  if (!moved.ok()) return moved.status();
+  Happened(Severity::kInfo, "", "PROCESSORS_SET",
+           absl::StrCat("workers go to CPUs ", processors.ToString(), " from now on; ", *moved,
+                        " moved there"));
+  return absl::OkStatus();
 }
 
 absl::Status Switch::Impl::DeleteUplink(std::string_view id, const ChangeOptions& options) {
@@ -255,6 +267,8 @@ absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const P
     if (absl::Status status = CommitReply(found->second, options); !status.ok()) return status;
     return StatusOf(port);
   }
+  const std::optional<Placement> home =
+      port.runtime == nullptr ? std::nullopt : std::optional(port.runtime->place().placement);
   if (absl::Status status = fabric_->UpdatePort(wanted); !status.ok()) {
     return AtField(status, "DEVICE", "port");
   }
@@ -263,6 +277,7 @@ absl::StatusOr<PortStatus> Switch::Impl::UpdatePort(std::string_view id, const P
       Commit({.revision = revision, .put = DesiredPort{wanted, revision}}, options);
   if (!status.ok()) {
     fabric_->UpdatePort(before).IgnoreError();  // it had that a moment ago
+    if (home) fabric_->MovePort(id, *home).IgnoreError();
     return status;
   }
   Told(NameOf(port), "UPDATED");
@@ -292,6 +307,20 @@ absl::Status Switch::Impl::DeletePort(std::string_view id, const ChangeOptions& 
   sweep_ = true;
   Told(name, "DELETED");
   return absl::OkStatus();
+}
+
+// Where things are is no part of the desired state: only that it was done is remembered.
+absl::StatusOr<RebalanceReport> Switch::Impl::Rebalance(const ChangeOptions& options) {
+  MutexLock lock(mutex_);
+  const auto reply = EarlierReply(options);
+  if (!reply.ok()) return reply.status();
+  if (*reply != nullptr) {
+    return RebalanceReport{.remarks = {"this call has been made before; events tell what it did"}};
+  }
+  if (!options.validate_only) {
+    if (absl::Status status = CommitReply(std::monostate{}, options); !status.ok()) return status;
+  }
+  return fabric_->Rebalance(options.validate_only);
 }
 
 }  // namespace vmqd

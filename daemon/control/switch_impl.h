@@ -75,7 +75,10 @@ class Switch::Impl final : public FabricObserver {
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::vector<QueueStatus>> ListQueues(const std::optional<std::string>& uplink)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SetProcessors(const ProcessorSet& processors) ABSL_LOCKS_EXCLUDED(mutex_);
   SwitchStatus Show() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<RebalanceReport> Rebalance(const ChangeOptions& options)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   Snapshot Look() ABSL_LOCKS_EXCLUDED(mutex_);
   History& history() { return history_; }
   bool WorkersAdvance() ABSL_LOCKS_EXCLUDED(mutex_);

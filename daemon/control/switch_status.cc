@@ -81,7 +81,7 @@ SwitchStatus Switch::Impl::Show() {
   MutexLock lock(mutex_);
   SwitchStatus status;
   status.version = options_.version;
-  status.processor_set = options_.processors.ToString();
+  status.processor_set = fabric_->processors().ToString();
   status.uplink_count = static_cast<uint32_t>(fabric_->uplinks().size());
   status.port_count = static_cast<uint32_t>(fabric_->ports().size());
   status.worker_count = fabric_->WorkerCount();
@@ -92,6 +92,9 @@ SwitchStatus Switch::Impl::Show() {
           .count());
   status.revision = revision_;
   status.state_revision = store_.state().revision;
+  status.cpus = fabric_->StatusOfCpus();
+  status.queue_moves = fabric_->balance().queue_moves();
+  status.port_moves = fabric_->balance().port_moves();
   status.warnings = options_.warnings;
   if (!begin_trouble_.empty()) status.warnings.push_back(begin_trouble_);
   for (const auto& [id, uplink] : fabric_->uplinks()) {

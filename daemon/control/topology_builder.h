@@ -16,6 +16,7 @@ class TopologyBuilder {
   TopologyBuilder(uint64_t sequence, size_t workers) : topology_(std::make_unique<Topology>()) {
     topology_->sequence = sequence;
     topology_->home.resize(workers);
+    topology_->leaving.resize(workers);
   }
 
   void SetUplink(uint32_t max_len, const std::atomic<bool>& up) {
@@ -26,7 +27,11 @@ class TopologyBuilder {
   void Add(PortEntry entry) {
     const auto index = static_cast<uint32_t>(topology_->ports.size());
     for (size_t worker = 0; worker < entry.pairs.size(); ++worker) {
-      if (entry.pairs[worker].port != nullptr) topology_->home[worker].push_back(index);
+      if (entry.pairs[worker].port != nullptr) {
+        topology_->home[worker].push_back(index);
+      } else if (entry.pairs[worker].vm_socket != nullptr) {
+        topology_->leaving[worker].push_back(index);
+      }
     }
     topology_->by_serial.emplace(entry.serial, index);
     for (uint64_t mac : entry.macs) {
@@ -36,6 +41,13 @@ class TopologyBuilder {
     group.members.resize(topology_->home.size());
     group.members[entry.home].push_back(index);
     topology_->ports.push_back(std::move(entry));
+  }
+
+  void SetMove(std::unique_ptr<PortMove> move) { topology_->move = std::move(move); }
+
+  void SetOpened(uint32_t worker, PortTurnState& state) {
+    topology_->opened_at = worker;
+    topology_->opened = &state;
   }
 
   std::unique_ptr<Topology> Build() && { return std::move(topology_); }

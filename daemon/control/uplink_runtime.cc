@@ -38,17 +38,20 @@ uint32_t UplinkRuntime::FrameLimitFor(uint32_t mtu, bool chains) {
   return chains && longest > capacity ? std::min(longest, kMostBuffers * capacity) : capacity;
 }
 
-UplinkRuntime::UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site)
-    : config_(config), site_(site), link_(link), settings_(site.ledger) {
+UplinkRuntime::UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site,
+                             DeviceSettings settings)
+    : config_(config),
+      site_(site),
+      link_(link),
+      settings_(std::move(settings)),
+      busy_polling_(link.name, settings_) {
   link_up_.store(link.up && link.carrier);
 }
 
-absl::StatusOr<std::unique_ptr<UplinkRuntime>> UplinkRuntime::Open(const UplinkConfig& config,
-                                                                   const Link& link,
-                                                                   const std::vector<int>& cpus,
-                                                                   const Site& site,
-                                                                   bool program_left) {
-  std::unique_ptr<UplinkRuntime> uplink(new UplinkRuntime(config, link, site));
+absl::StatusOr<std::unique_ptr<UplinkRuntime>> UplinkRuntime::Open(
+    const UplinkConfig& config, const Link& link, const std::vector<int>& cpus, const Site& site,
+    DeviceSettings settings, bool program_left) {
+  std::unique_ptr<UplinkRuntime> uplink(new UplinkRuntime(config, link, site, std::move(settings)));
   uplink->program_left_ = program_left;
   if (absl::Status status = uplink->Prepare(cpus); !status.ok()) return status;
   for (QueueRuntime& queue : uplink->queues_) queue.worker->Start();
@@ -85,6 +88,7 @@ absl::Status UplinkRuntime::Prepare(const std::vector<int>& cpus) {
 
   topology_ = std::make_unique<Topology>();
   topology_->home.resize(cpus.size());
+  topology_->leaving.resize(cpus.size());
   topology_->uplink_up = &link_up_;
   topology_->uplink_max_len = link_.mtu + kEthHeaderLen;
   published_.store(topology_.get(), std::memory_order_release);
@@ -157,7 +161,8 @@ void UplinkRuntime::ConnectWorkers() {
       if (other == self) continue;
       peers[other] = {handovers_[self * count + other].get(),
                       handovers_[other * count + self].get(), queues_[other].area.get(),
-                      &queues_[other].worker->doorbell()};
+                      &queues_[other].worker->doorbell(),
+                      &queues_[other].worker->lane().hands_over_by};
     }
     queues_[self].worker->SetPeers(std::move(peers));
   }
@@ -247,6 +252,7 @@ void UplinkRuntime::PinNapi(QueueRuntime& queue) {
   queue.napi = napis[index];
   const int cpu = queue.worker->cpu();
   queue.napi_text = absl::StrCat("id ", queue.napi.id);
+  queue.napi_thread_here = false;
   absl::Status pinned;
   if (queue.napi.thread > 0) {
     absl::StrAppend(&queue.napi_text, ", thread ", queue.napi.thread);
@@ -260,6 +266,13 @@ void UplinkRuntime::PinNapi(QueueRuntime& queue) {
   }
   absl::StrAppend(&queue.napi_text, pinned.ok() ? absl::StrCat(" on CPU ", cpu)
                                                 : absl::StrCat(" not pinned: ", pinned.message()));
+}
+
+absl::Status UplinkRuntime::MoveQueue(uint32_t index, int cpu) {
+  QueueRuntime& queue = queues_[index];
+  if (absl::Status status = queue.worker->MoveTo(cpu); !status.ok()) return status;
+  PinNapi(queue);
+  return absl::OkStatus();
 }
 
 bool UplinkRuntime::LeaveProgram() {
@@ -301,13 +314,18 @@ UplinkRuntime::~UplinkRuntime() {
     if (queue.worker != nullptr) queue.worker->Stop();
   }
   queues_.clear();
-  if (program_left_) settings_.LeaveFeatures();
+  if (program_left_) settings_.LeaveForProgram();
 }
 
 void UplinkRuntime::Publish(std::unique_ptr<Topology> topology) {
   published_.store(topology.get(), std::memory_order_release);
   for (QueueRuntime& queue : queues_) queue.worker->doorbell().Ring();
-  for (QueueRuntime& queue : queues_) queue.worker->WaitForTopology(topology->sequence);
+  for (QueueRuntime& queue : queues_) {
+    while (!queue.worker->WaitForTopology(topology->sequence)) {
+      // It, or one that it waits for.
+      for (QueueRuntime& any : queues_) any.worker->Interrupt();
+    }
+  }
   topology_ = std::move(topology);
 }
 

@@ -16,6 +16,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/control/busy_polling.h"
+#include "daemon/control/growth.h"
 #include "daemon/control/model.h"
 #include "daemon/control/nic_steering.h"
 #include "daemon/control/site.h"
@@ -58,10 +60,18 @@ struct QueueRuntime {
   std::string napi_text;
   bool napi_thread_here = false;  // its thread was put on the worker's CPU
   RateSample sample;
-  uint64_t busy_sample = 0;
   Rates rates;
-  double busy_percent = 0;
+  Growth busy, thread, lost;      // counters of worker, its thread and the default socket
+  uint64_t thread_ns = 0;         // CPU time of the thread since the load was sampled
+  uint64_t lost_of_ports = 0;     // likewise, in the rings of ports served here
+  uint64_t backlog_of_ports = 0;  // now
+  LoadReading reading;
+  LoadWindows load;
+  // What the thread has had on its CPU since that was asked last.
+  uint64_t TakeThreadTime() { return thread.Take(worker->CpuTimeNs()); }
 };
+// Over the windows that are told.
+Loads LoadsOf(const LoadWindows& load);
 
 // A program that stays on the device of a runtime that was closed; its filters can be changed.
 struct LeftProgram {
@@ -77,13 +87,12 @@ class UplinkRuntime {
   // sockets take frames of several buffers and the MTU calls for it.
   static uint32_t FrameLimitFor(uint32_t mtu, bool chains);
 
-  // All but the program. `cpus` has one CPU for each queue. Everything is undone on error, except
-  // what a program needs that was left on the device.
-  static absl::StatusOr<std::unique_ptr<UplinkRuntime>> Open(const UplinkConfig& config,
-                                                             const Link& link,
-                                                             const std::vector<int>& cpus,
-                                                             const Site& site,
-                                                             bool program_left = false);
+  // All but the program. `cpus` has one CPU for each queue. `settings`: what was changed on the
+  // device to have them. Everything is undone on error, except what a program needs that was left
+  // on the device.
+  static absl::StatusOr<std::unique_ptr<UplinkRuntime>> Open(
+      const UplinkConfig& config, const Link& link, const std::vector<int>& cpus, const Site& site,
+      DeviceSettings settings, bool program_left = false);
   ~UplinkRuntime();
 
   // Frames come from here on, so everybody they may be for has set its filters. A program that an
@@ -121,6 +130,8 @@ class UplinkRuntime {
 
   // The rules that ports want of the NIC; heeded where the uplink is steered by hardware.
   void Steer(NicRules wanted);
+  // Whether a flow may come by another queue when rules change.
+  bool NicSteers() const { return nic_steering_ != nullptr; }
   // As NicSteering::Check; empty where there is nothing to check.
   std::string CheckSteering(bool closely);
   // How frames for these filters come to their queue, and why not by the NIC where that was asked
@@ -129,7 +140,18 @@ class UplinkRuntime {
   // Of the uplink as a whole.
   Steering EffectiveSteering(std::string& reason) const;
 
-  void SetWakeModeWish(WakeMode mode) { config_.wake_mode = mode; }
+  // What was asked for, as far as it can be changed while it runs.
+  void SetWishes(const UplinkConfig& config) {
+    config_.wake_mode = config.wake_mode;
+    config_.queues = config.queues;  // of which it serves as many already
+    config_.busy_poll = config.busy_poll;
+  }
+  // As BusyPolling::Look, once the program is attached.
+  bool LookAtBusyPoll() { return busy_polling_.Look(config_.busy_poll, queues_); }
+
+  // The worker goes to `cpu`, and its NAPI thread or interrupt with it; wake modes are to be set
+  // anew then. On error nothing changed.
+  absl::Status MoveQueue(uint32_t queue, int cpu);
 
   // Ends all arrivals and all workers; returns the counters for good. Before destruction, without
   // ports. kLeave: a pinned program stays on the device, and drops what is for VMs, until another
@@ -146,9 +168,12 @@ class UplinkRuntime {
   uint64_t Misplaced() const;
   uint64_t ToHost() const;
   void Sample(double seconds);
+  // Once a second, after ReadLoad of its ports. `thread_ns` of each queue has been set.
+  void SampleLoad(LoadWindows::Time now);
 
  private:
-  UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site);
+  UplinkRuntime(const UplinkConfig& config, const Link& link, const Site& site,
+                DeviceSettings settings);
   absl::Status Prepare(const std::vector<int>& cpus);
   absl::Status OpenAnchor(uint32_t queue);
   absl::Status OpenQueue(uint32_t queue, int cpu);
@@ -168,6 +193,7 @@ class UplinkRuntime {
   DeviceSettings settings_;
   std::unique_ptr<NicSteering> nic_steering_;  // null: the NIC does not steer
   std::string no_nic_steering_;                // why not, where it was asked for
+  BusyPolling busy_polling_;
   XdpMode xdp_mode_ = XdpMode::kNative;
   std::string xdp_mode_reason_;
   std::unique_ptr<Topology> topology_;

@@ -1,5 +1,6 @@
 // What an uplink and its queues report: UplinkRuntime's reading half.
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/control/status.h"
@@ -94,6 +95,7 @@ UplinkStatus UplinkRuntime::Status() const {
     status.wake_mode = queue.wake_mode;
     status.wake_mode_reason = queue.wake_mode_reason;
   }
+  status.busy_poll_state = busy_polling_.state();
   status.mac = link_.mac;
   status.mtu = link_.mtu;
   status.max_frame_len = max_frame_len_;
@@ -130,7 +132,8 @@ QueueStatus UplinkRuntime::StatusOfQueue(uint32_t index) const {
   status.wake_mode = queue.wake_mode;
   status.wake_mode_reason = queue.wake_mode_reason;
   status.napi = queue.napi_text;
-  status.busy_percent = queue.busy_percent;
+  status.loads = LoadsOf(queue.load);
+  status.busy_percent = 100 * status.loads[0].busy;
   status.rates = queue.rates;
   status.in_pkts = lane.counters.rx_pkts.Get();
   status.out_pkts = lane.counters.tx_pkts.Get();
@@ -183,13 +186,33 @@ void UplinkRuntime::Sample(double seconds) {
     sum.out_pkts += now.out_pkts;
     sum.in_octets += now.in_octets;
     sum.out_octets += now.out_octets;
-    const uint64_t busy = counters.busy_ns.Get();
-    queue.busy_percent =
-        std::min(100.0, static_cast<double>(busy - queue.busy_sample) / (seconds * 1e7));
-    queue.busy_sample = busy;
   }
   rates_ = RatesBetween(sample_, sum, seconds);
   sample_ = sum;
+}
+
+Loads LoadsOf(const LoadWindows& load) {
+  Loads loads;
+  for (size_t i = 0; i < loads.size(); ++i) loads[i] = load.Over(kLoadWindows[i]);
+  return loads;
+}
+
+void UplinkRuntime::SampleLoad(LoadWindows::Time now) {
+  for (QueueRuntime& queue : queues_) {
+    const WorkerCounters& counters = queue.worker->lane().counters;
+    const xdp_statistics socket = queue.socket->Statistics();
+    LoadReading& reading = queue.reading;
+    // In a turn that was interrupted, somebody else had the CPU.
+    reading.busy_ns +=
+        std::min(queue.busy.Take(counters.busy_ns.Get()), std::exchange(queue.thread_ns, 0));
+    reading.frames = counters.rx_pkts.Get() + counters.tx_pkts.Get();
+    reading.bytes = counters.rx_octets.Get() + counters.tx_octets.Get();
+    reading.lost += queue.lost.Take(socket.rx_ring_full + socket.rx_dropped) +
+                    std::exchange(queue.lost_of_ports, 0);
+    reading.wakeups = counters.wakeups.Get();
+    reading.backlog = queue.socket->RxBacklog() + std::exchange(queue.backlog_of_ports, 0);
+    queue.load.Sample(now, reading);
+  }
 }
 
 }  // namespace vmqd

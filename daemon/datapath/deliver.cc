@@ -119,7 +119,7 @@ bool CopyChainToPeer(Lane& lane, Peer& peer, const Frame& frame, const HandoverI
     const uint32_t size = std::min(left, peer.area->max_frame_len());
     reader.Read(size, peer.area->Data(addr));
     left -= size;
-    peer.to->items.Push({{addr, size}, to.serial, to.source, to.vlan, left > 0});
+    peer.to->items.Push({{addr, size}, to.serial, to.source, to.vlan, left > 0, lane.era});
   }
   peer.to->unpublished = true;
   return true;
@@ -132,8 +132,12 @@ bool CopyToPeer(Lane& lane, Peer& peer, const Frame& frame, const HandoverItem& 
   if (!peer.to->grants.Pop(&buffer)) return false;
   const uint64_t addr = buffer + FrameArea::kHeadroom;
   std::memcpy(peer.area->Data(addr), lane.pool.area().Data(frame.addr), frame.len);
-  peer.to->items.Push(
-      {{addr, frame.len}, to.serial, to.source, to.vlan});  // has room: as many places as grants
+  peer.to->items.Push({{addr, frame.len},
+                       to.serial,
+                       to.source,
+                       to.vlan,
+                       false,
+                       lane.era});  // has room: as many places as grants
   peer.to->unpublished = true;
   return true;
 }
@@ -182,8 +186,10 @@ uint32_t DeliverShared(Lane& lane, const PortEntry& entry, Frame* frames, uint32
 }
 
 // Its buffers may be filled by any worker, as long as nothing that came before is still under way
-// to the one it is at home with.
+// to the one it is at home with, or was before.
 bool MayShare(const Lane& lane, const PortEntry& entry) {
+  const PortMove* move = lane.topology->move.get();
+  if (move != nullptr && !move->passed.load(std::memory_order_acquire)) return false;
   return entry.pairs[entry.home].port->CanShare() && !entry.disabled &&
          entry.link_up->load(std::memory_order_relaxed) &&
          lane.peers[entry.home].to->items.Drained();

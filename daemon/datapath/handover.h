@@ -42,6 +42,11 @@ class SpscRing {
     *value = values_[next_++ & (N - 1)];
     return true;
   }
+  // Reader. What Pop would return; null when empty.
+  const T* Front() {
+    if (next_ == head_seen_) head_seen_ = published_.load(std::memory_order_acquire);
+    return next_ == head_seen_ ? nullptr : &values_[next_ & (N - 1)];
+  }
   void Release() { tail_.store(next_, std::memory_order_release); }
   uint32_t Available() const { return published_.load(std::memory_order_acquire) - next_; }
   // Writer. The reader is done with all that was pushed.
@@ -67,6 +72,7 @@ struct HandoverItem {
   uint64_t source = 0;  // serial of the port a flood is from, which gets none; 0: the uplink
   uint16_t vlan = 0;
   bool more = false;  // the frame goes on in the next item
+  uint8_t era = 0;    // of the topology by which it was handed over; see Lane
 };
 
 struct Handover {

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "daemon/datapath/counters.h"
@@ -38,6 +39,7 @@ struct Peer {
   Handover* from = nullptr;   // it sends, we receive
   FrameArea* area = nullptr;  // its memory
   Doorbell* doorbell = nullptr;
+  const std::atomic<uint64_t>* hands_over_by = nullptr;  // Lane::hands_over_by of that worker
 };
 
 // What MergeSegments works with.
@@ -58,8 +60,15 @@ struct Lane {
   UplinkQueue& uplink;
   std::vector<Peer> peers;  // by worker; the entry of this worker is empty
   const Topology* topology = nullptr;
-  bool finish_checksums = false;  // the uplink hands over checksums its sender left to the device
-  bool blocked = false;           // some port's frames wait for room
+  uint8_t era = 0;  // low byte of the topology's sequence number
+  // What is handed over from now on is by the topology of this sequence number. Others read it.
+  std::atomic<uint64_t> hands_over_by{0};
+  // Of the topology published that this worker does not work by yet: its items wait.
+  std::optional<uint8_t> next_era;
+  bool waits_for_leaving = false;  // a socket stays closed until another worker has had a turn
+  int64_t emptied_ns = 0;          // when its sockets last were, while a port leaves; see rehome.h
+  bool finish_checksums = false;   // the uplink hands over checksums its sender left to the device
+  bool blocked = false;            // some port's frames wait for room
   bool waits_for_peer = false;  // some port was not received from, until a peer lends buffers again
   MergeRoom merge;
   std::vector<uint32_t> touched;  // ports with frames queued in this turn

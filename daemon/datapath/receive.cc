@@ -7,6 +7,7 @@
 #include "daemon/datapath/forward.h"
 #include "daemon/datapath/merge.h"
 #include "daemon/datapath/police.h"
+#include "daemon/datapath/rehome.h"
 #include "daemon/net/checksum.h"
 #include "daemon/net/ethernet.h"
 #include "daemon/xdp/frame_chain.h"
@@ -53,7 +54,9 @@ void Untag(Lane& lane, const PortEntry& entry, Frame* frames, uint32_t count) {
 // With less room than this the port's frames wait: on a device each takes as many buffers as here.
 uint32_t LeastRoom(const PortPair& pair) {
   const uint32_t buffers = pair.vm_socket->buffers_per_frame();
-  return buffers == 1 || pair.port->Offloads().pieces ? 1 : buffers;
+  if (buffers == 1) return 1;
+  const PortOffloads offloads = pair.port->Offloads();
+  return offloads.pieces && !offloads.chains ? 1 : buffers;
 }
 
 uint32_t ReceiveForVm(Lane& lane, uint32_t index) {
@@ -65,11 +68,13 @@ uint32_t ReceiveForVm(Lane& lane, uint32_t index) {
     state.deficit = 0;
     return 0;
   }
+  if (state.closed && !MayOpen(lane, pair)) return 0;
   const bool passes_on = entry.disabled || !entry.link_up->load(std::memory_order_relaxed) ||
                          !lane.Serves(entry);  // discards them, or hands them over
   const uint32_t room = passes_on ? kBurst : pair.port->Room();
   if (room < LeastRoom(pair)) {
     state.blocked = true;
+    state.waits.Add(1);
     lane.blocked = true;
     return 0;
   }
@@ -85,6 +90,43 @@ uint32_t ReceiveForVm(Lane& lane, uint32_t index) {
   Untag(lane, entry, frames.data(), count);
   const uint32_t merged = entry.coalesce ? MergeSegments(lane, entry, frames.data(), count) : count;
   DeliverToPort(lane, index, frames.data(), merged);
+  return count;
+}
+
+// Frames in the socket of a port that is at home elsewhere now. `emptied` becomes false when some
+// are left: as many are taken as can be handed over.
+uint32_t ReceiveForLeaving(Lane& lane, uint32_t index, bool* emptied) {
+  const PortEntry& entry = lane.topology->ports[index];
+  const PortPair& pair = lane.PairOf(entry);
+  lane.pool.tails().Clear();
+  std::array<Frame, kBurst> frames;
+  const PortMove* move = lane.topology->move.get();
+  const bool discarded = entry.disabled || !entry.link_up->load(std::memory_order_relaxed);
+  const uint32_t taken = move == nullptr || discarded ? kBurst : move->room.load();
+  if (taken == 0) lane.peers[entry.home].doorbell->Ring();  // it may sleep, and look no more
+  const uint32_t lent = lane.peers[entry.home].to->grants.Available();
+  const uint32_t room = std::min({kBurst, lent / pair.vm_socket->buffers_per_frame(), taken});
+  const uint32_t count = pair.vm_socket->Receive(lane.pool.tails(), frames.data(), room);
+  CountFromQueue(lane, frames.data(), count);
+  FinishChecksums(lane, frames.data(), count);
+  Untag(lane, entry, frames.data(), count);
+  DeliverToPort(lane, index, frames.data(), count);
+  if (!pair.vm_socket->RxEmpty()) {
+    *emptied = false;
+    lane.blocked = true;  // nothing tells when there is room
+  }
+  return count;
+}
+
+uint32_t ReceiveFromDefault(Lane& lane) {
+  std::array<Frame, kBurst> frames;
+  lane.pool.tails().Clear();
+  const uint32_t count = lane.uplink.Receive(lane.pool, frames.data(), kBurst);
+  if (count == 0) return 0;
+  CountFromQueue(lane, frames.data(), count);
+  lane.counters.misplaced.Add(count);
+  FinishChecksums(lane, frames.data(), count);
+  ForwardFromUplink(lane, frames.data(), count);
   return count;
 }
 
@@ -190,6 +232,24 @@ uint32_t ShareOfGrants(const Lane& lane) {
                              lane.pool.area().buffers());
 }
 
+// Up to `most` items, and none of the era `before`, if there is one; then lends buffers for more.
+uint32_t TakeHandovers(Lane& lane, Peer& peer, uint32_t most, std::optional<uint8_t> before) {
+  uint32_t count = 0;
+  while (const HandoverItem* front = count < most ? peer.from->items.Front() : nullptr) {
+    if (front->era == before) break;
+    HandoverItem item;
+    peer.from->items.Pop(&item);
+    ++count;
+    lane.pool.area().SetOwner(item.frame.addr, FrameArea::kInHand);
+    if (item.more) count += TakeRest(lane, *peer.from, item);
+    DeliverHandover(lane, item);
+  }
+  if (count > 0) peer.from->items.Release();
+  peer.from->granted -= count;
+  Lend(lane, peer, ShareOfGrants(lane));
+  return count;
+}
+
 // A VM that sends to ports of another worker faster than that worker takes frames over waits in its
 // own ring, where a loss is its own. The peer always drains what it is handed, so this ends with
 // its next turn.
@@ -215,17 +275,22 @@ bool MustWaitForPeer(Lane& lane, const PortEntry& entry) {
 uint32_t ReceiveFromUplink(Lane& lane) {
   uint32_t total = 0;
   lane.blocked = false;
+  const PortMove* move = lane.topology->move.get();
+  if (move != nullptr && move->to == lane.index) move->room.store(move->new_port->Room());
+  const bool leaves = move != nullptr && move->from == lane.index;
+  const int64_t began = leaves ? BeginLeavingTurn(lane) : 0;
+  const uint32_t come = lane.uplink.Come();
+  lane.waits_for_leaving = false;
   for (uint32_t index : lane.topology->home[lane.index]) total += ReceiveForVm(lane, index);
-  std::array<Frame, kBurst> frames;
-  lane.pool.tails().Clear();
-  if (const uint32_t count = lane.uplink.Receive(lane.pool, frames.data(), kBurst); count > 0) {
-    CountFromQueue(lane, frames.data(), count);
-    lane.counters.misplaced.Add(count);
-    FinishChecksums(lane, frames.data(), count);
-    ForwardFromUplink(lane, frames.data(), count);
-    total += count;
+  bool emptied = true;
+  for (uint32_t index : lane.topology->leaving[lane.index]) {
+    total += ReceiveForLeaving(lane, index, &emptied);
   }
-  return total;
+  if (!emptied) return total;
+  // What came after that, for the same port, is in the default socket.
+  const uint32_t misplaced = ReceiveFromDefault(lane);
+  if (leaves && static_cast<int32_t>(lane.uplink.Taken() - come) >= 0) lane.emptied_ns = began;
+  return total + misplaced;
 }
 
 uint32_t ReceiveFloods(Lane& lane) {
@@ -261,23 +326,32 @@ uint32_t ReceiveFromPorts(Lane& lane) {
 
 uint32_t ReceiveHandovers(Lane& lane) {
   uint32_t total = 0;
-  const uint32_t share = ShareOfGrants(lane);
   for (Peer& peer : lane.peers) {
-    if (peer.from == nullptr) continue;
-    HandoverItem item;
-    uint32_t count = 0;
-    while (count < kBurst && peer.from->items.Pop(&item)) {
-      ++count;
-      lane.pool.area().SetOwner(item.frame.addr, FrameArea::kInHand);
-      if (item.more) count += TakeRest(lane, *peer.from, item);
-      DeliverHandover(lane, item);
-    }
-    if (count > 0) peer.from->items.Release();
-    peer.from->granted -= count;
-    Lend(lane, peer, share);
-    total += count;
+    if (peer.from != nullptr) total += TakeHandovers(lane, peer, kBurst, lane.next_era);
   }
   return total;
+}
+
+uint32_t ReceiveHandoversBefore(Lane& lane, uint8_t era) {
+  uint32_t total = 0;
+  for (Peer& peer : lane.peers) {
+    if (peer.from != nullptr) total += TakeHandovers(lane, peer, Handover::kSize, era);
+  }
+  return total;
+}
+
+void ReceiveAllHandovers(Lane& lane) {
+  for (Peer& peer : lane.peers) {
+    if (peer.from != nullptr) TakeHandovers(lane, peer, Handover::kSize, std::nullopt);
+  }
+}
+
+void ReceiveAllOfDefault(Lane& lane) {
+  uint32_t total = 0;
+  while (const uint32_t count = ReceiveFromDefault(lane)) {
+    total += count;
+    if (total >= UplinkQueue::kDefaultRxRing) break;  // more has come since
+  }
 }
 
 }  // namespace vmqd

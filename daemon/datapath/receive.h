@@ -23,6 +23,12 @@ uint32_t ReceiveFromPorts(Lane& lane);
 // What other workers handed over; then lends them buffers for more.
 uint32_t ReceiveHandovers(Lane& lane);
 
+// The same for all that was handed over before the era `era` began; see rehome.h.
+uint32_t ReceiveHandoversBefore(Lane& lane, uint8_t era);
+// All that is in the default socket, or in the hand-over rings, when it is called.
+void ReceiveAllOfDefault(Lane& lane);
+void ReceiveAllHandovers(Lane& lane);
+
 }  // namespace vmqd
 
 #endif  // VMQD_DAEMON_DATAPATH_RECEIVE_H_

@@ -44,6 +44,10 @@ class UplinkQueue {
   uint32_t Receive(FramePool& pool, Frame* out, uint32_t max) {
     return default_.Receive(pool.tails(), out, max);
   }
+  void RunNapi() { default_.RunNapi(); }
+  // Of the default socket; see XskSocket.
+  uint32_t Come() const { return default_.RxCome(); }
+  uint32_t Taken() const { return default_.RxTaken(); }
   PacketSocket* flood() const { return flood_; }  // null on every queue but 0
 
   // Whether frames of several buffers can come and go; and how many one may have.
@@ -70,6 +74,7 @@ class UplinkQueue {
     outstanding_ += buffers;
   }
   uint32_t Flush() { return anchor_.TxPending() ? anchor_.Kick() : 0; }
+  bool Idle() const { return outstanding_ == 0; }  // all that was transmitted is completed
   bool Pending() const { return anchor_.TxPending(); }
   void Recycle(FramePool& pool);
 

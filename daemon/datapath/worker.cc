@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/datapath/deliver.h"
 #include "daemon/datapath/receive.h"
+#include "daemon/datapath/rehome.h"
 
 namespace vmqd {
 namespace {
@@ -69,7 +71,10 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
 
 Worker::Worker(const Options& options, FrameArea& area, UplinkQueue& queue,
                const std::atomic<const Topology*>& published)
-    : options_(options), published_(published), lane_(options.index, area, queue) {
+    : options_(options),
+      cpu_(options.cpu),
+      published_(published),
+      lane_(options.index, area, queue) {
   lane_.finish_checksums = options.finish_checksums;
 }
 
@@ -81,6 +86,30 @@ Worker::~Worker() {
 
 void Worker::Start() {
   thread_ = std::thread([this] { Run(); });
+  MoveTo(cpu()).IgnoreError();  // the CPU was checked when the set was parsed
+}
+
+absl::Status Worker::MoveTo(int cpu) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(static_cast<size_t>(cpu), &cpus);
+  const int error =
+      thread_.joinable() ? pthread_setaffinity_np(thread_.native_handle(), sizeof(cpus), &cpus) : 0;
+  if (error != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("moving worker ", options_.name, " to CPU ",
+                                                      cpu, ": ", std::strerror(error),
+                                                      "; is the CPU online, and vmqd's to use?"));
+  }
+  cpu_.store(cpu, std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+uint64_t Worker::CpuTimeNs() {
+  clockid_t clock;
+  timespec time{};
+  if (!thread_.joinable() || pthread_getcpuclockid(thread_.native_handle(), &clock) != 0) return 0;
+  if (clock_gettime(clock, &time) != 0) return 0;
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
 void Worker::Stop() {
@@ -103,18 +132,24 @@ absl::Status Worker::Watch(int fd, Wake wake) {
 
 void Worker::Unwatch(int fd) { epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr); }
 
-void Worker::WaitForTopology(uint64_t sequence) {
-  while (topology_seen_.load(std::memory_order_acquire) < sequence) {
+bool Worker::WaitForTopology(uint64_t sequence) {
+  for (int looks = 0; looks < kLooksBeforeStuck; ++looks) {
+    if (topology_seen_.load(std::memory_order_acquire) >= sequence) return true;
     doorbell_.Ring();
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
+  return false;
+}
+
+void Worker::Interrupt() {
+  if (thread_.joinable()) pthread_kill(thread_.native_handle(), kInterrupt);
 }
 
 void Worker::Unstick() {
   const uint64_t turns = turns_done_.load(std::memory_order_acquire);
   const bool stuck = turns == turns_looked_at_ && doorbell_.sleeping.load() == 0;
   turns_looked_at_ = turns;
-  if (stuck && thread_.joinable()) pthread_kill(thread_.native_handle(), kInterrupt);
+  if (stuck) Interrupt();
 }
 
 // As with the doorbell, both sides use a read-modify-write: the turn after the one that is waited
@@ -126,9 +161,7 @@ void Worker::WaitForTurn() {
                       !stop_.load(std::memory_order_acquire);
        ++looks) {
     doorbell_.Ring();
-    if (looks % kLooksBeforeStuck == kLooksBeforeStuck - 1 && thread_.joinable()) {
-      pthread_kill(thread_.native_handle(), kInterrupt);
-    }
+    if (looks % kLooksBeforeStuck == kLooksBeforeStuck - 1) Interrupt();
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }
@@ -145,11 +178,6 @@ void Worker::ReturnBuffers(const std::vector<uint64_t>& buffers) {
 
 void Worker::Run() {
   pthread_setname_np(pthread_self(), options_.name.c_str());
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(static_cast<size_t>(options_.cpu), &cpus);
-  sched_setaffinity(0, sizeof(cpus), &cpus);  // the CPU was checked when the set was parsed
-
   int64_t last = NowNs();
   int64_t idle_since = last;
   int64_t grown = 1;  // times spin_ns_
@@ -161,10 +189,12 @@ void Worker::Run() {
       idle_since = now;
     }
     last = now;
-    if (frames == 0 && lane_.waits_for_peer) {
+    const bool waits = lane_.waits_for_peer || lane_.waits_for_leaving;
+    if ((frames == 0 && waits) || lane_.next_era) {
       sched_yield();  // the peer was rung; it may be waiting for this very CPU
       continue;
     }
+    if (frames == 0 && busy_poll_.load(std::memory_order_relaxed)) lane_.uplink.RunNapi();
     const int64_t spin = spin_ns_.load(std::memory_order_relaxed);
     if (frames == 0 && (now - idle_since) / grown >= spin) {
       const bool event = Sleep();
@@ -199,13 +229,24 @@ uint32_t Worker::Turn() {
 void Worker::PickUpTopology() {
   const Topology* fresh = published_.load(std::memory_order_acquire);
   if (fresh == lane_.topology) return;
+  if (lane_.topology != nullptr && !MayPickUp(lane_, *fresh)) {
+    lane_.next_era = static_cast<uint8_t>(fresh->sequence);
+    return;
+  }
+  lane_.next_era.reset();
+  PassOver(lane_, *fresh, stop_);
   lane_.topology = fresh;
+  lane_.era = static_cast<uint8_t>(fresh->sequence);
   // Indices into the old snapshot mean nothing in this one.
   lane_.touched.clear();
   lane_.touched.reserve(fresh->home[lane_.index].size());
   for (uint32_t index : fresh->home[lane_.index]) {
     lane_.PairOf(fresh->ports[index]).state->touched = true;
     lane_.touched.push_back(index);
+  }
+  for (uint32_t index : fresh->leaving[lane_.index]) {
+    const PortPair& pair = lane_.PairOf(fresh->ports[index]);
+    if (!pair.state->armed) Arm(pair, true);
   }
   topology_seen_.store(fresh->sequence, std::memory_order_release);
 }

@@ -51,8 +51,18 @@ class Worker {
   void Unwatch(int fd);
   // Control. How long it spins; kNeverSleep, or 0 for not at all.
   void SetSpin(int64_t nanoseconds) { spin_ns_.store(nanoseconds, std::memory_order_relaxed); }
-  // Control. Waits until the worker works with a topology of at least `sequence`.
-  void WaitForTopology(uint64_t sequence);
+  // Control. Whether it runs the NAPI of its queue itself when it finds nothing to do.
+  void SetBusyPoll(bool on) { busy_poll_.store(on, std::memory_order_relaxed); }
+  // Control. Waits until the worker works with a topology of at least `sequence`. False: it does
+  // not yet, and somebody may be stuck.
+  bool WaitForTopology(uint64_t sequence);
+  // Control. Ends a system call that the worker may be in.
+  void Interrupt();
+  // Control. From now on it runs on `cpu` alone. Nothing else of it changes: the rings stay with
+  // the thread, so that no frame is lost, and none overtakes another.
+  absl::Status MoveTo(int cpu);
+  // Control. CPU time that the thread has had; 0 when it does not run.
+  uint64_t CpuTimeNs();
   // Control. Returns when the turn that may be under way is over, or the worker has stopped.
   void WaitForTurn();
   // Control, once a second: interrupts a turn that has lasted since the last call.
@@ -62,7 +72,7 @@ class Worker {
 
   Doorbell& doorbell() { return doorbell_; }
   const Lane& lane() const { return lane_; }
-  int cpu() const { return options_.cpu; }
+  int cpu() const { return cpu_.load(std::memory_order_relaxed); }
 
  private:
   Worker(const Options& options, FrameArea& area, UplinkQueue& queue,
@@ -79,6 +89,7 @@ class Worker {
   int DisarmBlocked();
 
   const Options options_;
+  std::atomic<int> cpu_;
   const std::atomic<const Topology*>& published_;
   Lane lane_;
   Doorbell doorbell_;
@@ -86,6 +97,7 @@ class Worker {
   bool must_look_ = false;  // a port's VM does not wake us
   uint32_t turns_to_flood_ = 0;
   std::atomic<int64_t> spin_ns_{0};
+  std::atomic<bool> busy_poll_{false};
   std::atomic<uint64_t> topology_seen_{0};
   std::atomic<uint64_t> turns_done_{0};
   uint64_t turns_looked_at_ = 0;  // by Unstick

@@ -82,6 +82,19 @@ void AddSwitch(const SwitchStatus& whole, Families& families) {
                                       "Copies made of broadcast and multicast beyond the first.");
   replicated.Add({}, static_cast<double>(whole.replicated_pkts));
   replicated.MoveTo(families);
+  Family moves = Family::Counter("vmqd_moves_total",
+                                 "Moves by the balancer: of queues to other CPUs, of ports to "
+                                 "other queues.");
+  moves.Add({{"of", "queue"}}, static_cast<double>(whole.queue_moves));
+  moves.Add({{"of", "port"}}, static_cast<double>(whole.port_moves));
+  moves.MoveTo(families);
+  Family others = Family::Gauge("vmqd_cpu_other_ratio",
+                                "Share of the last second that anything but workers had of a CPU "
+                                "that workers may use, 0 to 1.");
+  for (const CpuStatus& cpu : whole.cpus) {
+    others.Add({{"cpu", absl::StrCat(cpu.cpu)}}, cpu.other_percent / 100);
+  }
+  others.MoveTo(families);
 }
 
 Families MakeFamilies(const Seen& seen) {

@@ -94,6 +94,11 @@ class Port {
   };
   virtual Rest PrepareSleep() { return Rest::kWoken; }
 
+  // The port goes to another worker. The one that has served it says so, which is the last thing it
+  // does with it, and gives the port as it will be served from then on what that needs of the pool.
+  virtual void Leave(uint32_t /*worker*/) {}
+  virtual void TakeBuffers(FramePool& /*pool*/) {}
+
   // Descriptors that become readable when the VM sends, while the port lives.
   virtual std::vector<int> WakeFds() const = 0;
   virtual PortArrivals Arrivals() = 0;

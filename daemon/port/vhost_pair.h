@@ -37,9 +37,9 @@ struct VhostScratch {
 
 class VhostPair final : public Port {
  public:
-  // `scratch`: the workers', by number; `home` is the pair's own. They outlive it.
+  // `scratch`: the workers', by number; `home` is the pair's own at first. They outlive it.
   VhostPair(std::vector<VhostScratch*> scratch, uint32_t home)
-      : scratches_(std::move(scratch)), scratch_(*scratches_[home]) {}
+      : scratches_(std::move(scratch)), scratch_(scratches_[home]) {}
   ~VhostPair() override;
 
   // The ring by which the guest transmits, or receives, may be used from now on.
@@ -72,6 +72,7 @@ class VhostPair final : public Port {
   void Recycle(FramePool&) override {}
   bool Pending() const override { return false; }
   Rest PrepareSleep() override;
+  void Leave(uint32_t worker) override { scratch_ = scratches_[worker]; }
 
   std::vector<int> WakeFds() const override { return {}; }  // kicks come and go: VhostUserPort
   PortArrivals Arrivals() override;
@@ -118,7 +119,7 @@ class VhostPair final : public Port {
   void Notify(RingUse use, VhostQueue& queue);
 
   const std::vector<VhostScratch*> scratches_;
-  VhostScratch& scratch_;
+  VhostScratch* scratch_;             // the home worker's
   std::atomic<bool> filling_{false};  // somebody uses to_guest_ and what belongs to it
   Direction from_guest_;
   Direction to_guest_;

@@ -101,8 +101,8 @@ uint32_t VhostPair::Receive(FramePool& pool, Frame* out, uint32_t max) {
   const Running* ring = from_guest_.live.load(std::memory_order_acquire);
   receiving_ = ring;
   if (ring == nullptr) return count;
-  ChainBatch& batch = scratch_.sent;
-  batch.count = batch.span_count = scratch_.piece_count = 0;
+  ChainBatch& batch = scratch_->sent;
+  batch.count = batch.span_count = scratch_->piece_count = 0;
   const uint32_t wanted = std::min({max - count, pool.available(), VhostScratch::kFrames});
   stalled_ = wanted == 0;
   const uint32_t taken = ring->queue->ring->Take(batch, wanted);
@@ -143,7 +143,7 @@ bool VhostPair::MakeFrame(const Running& ring, FramePool& pool, const Chain& cha
   const uint32_t length = chain.bytes - ring.header;
   if (length > kLongest) return Drop(DropReason::kFRAME_TOO_LARGE);
 
-  SpanReader reader(&scratch_.sent.spans[chain.first], chain.spans);
+  SpanReader reader(&scratch_->sent.spans[chain.first], chain.spans);
   virtio_net_hdr offload = reader.ReadHeader(ring.header);
   // The other flags speak of frames towards the guest.
   offload.flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
@@ -156,12 +156,12 @@ bool VhostPair::MakeFrame(const Running& ring, FramePool& pool, const Chain& cha
   if (plain && head == length) return true;
 
   // One for each chain, so that there are enough of both.
-  FrameTail& tail = scratch_.tails[&chain - scratch_.sent.chains.data()];
+  FrameTail& tail = scratch_->tails[&chain - scratch_->sent.chains.data()];
   tail = {.offload = offload, .head = head, .wire_len = length};
   if (plain) tail.offload = {};
-  tail.pieces = &scratch_.pieces[scratch_.piece_count];
-  tail.piece_count = reader.Rest(&scratch_.pieces[scratch_.piece_count]);
-  scratch_.piece_count += tail.piece_count;
+  tail.pieces = &scratch_->pieces[scratch_->piece_count];
+  tail.piece_count = reader.Rest(&scratch_->pieces[scratch_->piece_count]);
+  scratch_->piece_count += tail.piece_count;
   if (!plain && !CheckOffload(ring, data, tail, length)) {
     pool.Give(out->addr);
     return Drop(DropReason::kBAD_OFFLOAD);
@@ -191,10 +191,10 @@ bool VhostPair::CheckOffload(const Running& ring, const uint8_t* head, FrameTail
 
 void VhostPair::Settle() {
   const Running* ring = std::exchange(receiving_, nullptr);
-  if (ring == nullptr || scratch_.sent.count == 0) return;
+  if (ring == nullptr || scratch_->sent.count == 0) return;
   Virtqueue& queue = *ring->queue->ring;
-  queue.Use(scratch_.sent.chains.data(), scratch_.sent.count);
-  scratch_.sent.count = 0;
+  queue.Use(scratch_->sent.chains.data(), scratch_->sent.count);
+  scratch_->sent.count = 0;
   if (queue.ShouldNotify()) Notify(RingUse::kReads, *ring->queue);
   Look(RingUse::kReads, *ring);
 }

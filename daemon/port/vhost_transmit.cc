@@ -2,8 +2,10 @@
 // wherever their bytes are. All of a burst is handed over by one update of the used ring, and the
 // guest is told at most once, in Flush.
 #include <endian.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "daemon/port/vhost_pair.h"
@@ -13,8 +15,10 @@ namespace vmqd {
 namespace {
 
 // How often the home worker asks for a ring that another one fills: as long as kShare frames take.
-// The other one can have been put off its CPU, and is not waited for longer.
+// Longer than that, the other one was put off its CPU, perhaps by this very worker: it gives way,
+// for as long as that one may wait for its turn on a busy machine. Then the frames are dropped.
 constexpr int kPatience = 2000;
+constexpr std::chrono::milliseconds kGiveWay{100};
 // Frames and bytes another worker puts into a ring before it lets go of it.
 constexpr uint32_t kShare = 16;
 constexpr uint32_t kShareBytes = 128 << 10;
@@ -37,6 +41,14 @@ class Filling {
       }
     }
   }
+  void Insist() {
+    if (mine_) return;
+    const auto until = std::chrono::steady_clock::now() + kGiveWay;
+    do {
+      sched_yield();
+      mine_ = !flag_.exchange(true, std::memory_order_acquire);
+    } while (!mine_ && std::chrono::steady_clock::now() < until);
+  }
   ~Filling() {
     if (mine_) flag_.store(false, std::memory_order_release);
   }
@@ -54,7 +66,8 @@ class Filling {
 uint32_t VhostPair::Room() {
   const Running* ring = to_guest_.live.load(std::memory_order_acquire);
   if (ring == nullptr || !ring->queue->enabled) return 0;
-  const Filling filling(filling_, kPatience);
+  Filling filling(filling_, kPatience);
+  filling.Insist();
   if (!filling) return 0;
   const uint32_t available = ring->queue->ring->Available();
   if (available == 0) to_guest_.starved = true;
@@ -64,9 +77,10 @@ uint32_t VhostPair::Room() {
 uint32_t VhostPair::Transmit(FramePool& pool, const Frame* frames, uint32_t count) {
   const Running* ring = to_guest_.live.load(std::memory_order_acquire);
   if (ring == nullptr || !ring->queue->enabled) return 0;
-  const Filling filling(filling_, kPatience);
+  Filling filling(filling_, kPatience);
+  filling.Insist();
   if (!filling) return 0;
-  const uint32_t done = Fill(*ring, scratch_.receives, pool, frames, count, &refused_);
+  const uint32_t done = Fill(*ring, scratch_->receives, pool, frames, count, &refused_);
   if (done > 0) filled_ = ring;
   return done;
 }

@@ -19,6 +19,7 @@ VhostUserPort::VhostUserPort(VhostServer& server, Options options, std::vector<H
       workers_(std::move(workers)),
       link_up_(link_up),
       watched_(2 * hosts_.size(), -1) {
+  left_.resize(hosts_.size());
   for (const Host& host : hosts_) {
     pairs_.push_back(std::make_unique<VhostPair>(workers_.scratch, host.worker));
   }
@@ -42,6 +43,7 @@ std::string VhostUserPort::socket_path() const {
 }
 
 void VhostUserPort::StartQueue(uint32_t index, VhostQueue& queue) {
+  MutexLock lock(mutex_);
   const Host& host = hosts_[index / 2];
   // Without being woken the worker looks for itself, as for a front end that asked for it.
   if (queue.kick_fd >= 0 && !host.watch(queue.kick_fd).ok()) queue.kick_fd = -1;
@@ -51,16 +53,43 @@ void VhostUserPort::StartQueue(uint32_t index, VhostQueue& queue) {
 }
 
 void VhostUserPort::StopQueue(uint32_t index) {
-  const Host& host = hosts_[index / 2];
   VhostPair& pair = *pairs_[index / 2];
   pair.Stop(UseOf(index));
-  if (const int fd = std::exchange(watched_[index], -1); fd >= 0) host.unwatch(fd);
+  {
+    MutexLock lock(mutex_);
+    if (const int fd = std::exchange(watched_[index], -1); fd >= 0) {
+      hosts_[index / 2].unwatch(fd);
+      if (left_[index / 2]) left_[index / 2]->unwatch(fd);
+    }
+  }
   workers_.wait();  // any of them may be filling the guest's buffers
   pair.Forget(UseOf(index));
 }
 
+absl::Status VhostUserPort::BeginMove(uint32_t index, Host host) {
+  MutexLock lock(mutex_);
+  for (const uint32_t ring : {2 * index, 2 * index + 1}) {
+    if (watched_[ring] < 0) continue;
+    if (absl::Status status = host.watch(watched_[ring]); !status.ok()) {
+      host.unwatch(watched_[2 * index]);
+      return status;
+    }
+  }
+  left_[index] = std::exchange(hosts_[index], std::move(host));
+  return absl::OkStatus();
+}
+
+void VhostUserPort::EndMove(uint32_t index) {
+  MutexLock lock(mutex_);
+  for (const uint32_t ring : {2 * index, 2 * index + 1}) {
+    if (left_[index] && watched_[ring] >= 0) left_[index]->unwatch(watched_[ring]);
+  }
+  left_[index].reset();
+}
+
 void VhostUserPort::Announce(const MacAddress& mac) {
   pairs_[0]->Announce(mac);
+  MutexLock lock(mutex_);
   hosts_[0].wake();
 }
 

@@ -8,11 +8,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/net/mutex.h"
 #include "daemon/port/vhost_pair.h"
 #include "daemon/virtio/vhost_device.h"
 #include "daemon/virtio/vhost_server.h"
@@ -49,6 +52,11 @@ class VhostUserPort final : public VhostDeviceOwner {
   VhostPair& pair(uint32_t index) { return *pairs_[index]; }
   uint32_t pairs() const { return static_cast<uint32_t>(pairs_.size()); }
 
+  // Pair `index` goes to the worker of `host`, which the guest wakes as well from now on; and only
+  // that one from EndMove on.
+  absl::Status BeginMove(uint32_t index, Host host) ABSL_LOCKS_EXCLUDED(mutex_);
+  void EndMove(uint32_t index) ABSL_LOCKS_EXCLUDED(mutex_);
+
   absl::Status Listen();
   // Ends the connection: nothing arrives any more, and no worker uses guest memory.
   void Close();
@@ -69,11 +77,13 @@ class VhostUserPort final : public VhostDeviceOwner {
  private:
   VhostServer& server_;
   const Options options_;
-  const std::vector<Host> hosts_;
+  Mutex mutex_;  // of what the vhost thread and a move both touch
+  std::vector<Host> hosts_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::optional<Host>> left_ ABSL_GUARDED_BY(mutex_);  // in the middle of a move
   const Workers workers_;
   std::atomic<bool>& link_up_;
   std::vector<std::unique_ptr<VhostPair>> pairs_;
-  std::vector<int> watched_;  // kick descriptors by ring; -1: none
+  std::vector<int> watched_ ABSL_GUARDED_BY(mutex_);  // kick descriptors by ring; -1: none
   bool listens_ = false;
 };
 

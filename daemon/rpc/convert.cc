@@ -45,6 +45,18 @@ v1::WakeMode WakeModeOf(WakeMode mode) {
   return v1::WAKE_MODE_UNSPECIFIED;
 }
 
+v1::BalanceMode BalanceModeOf(BalanceMode mode) {
+  switch (mode) {
+    case BalanceMode::kDynamic:
+      return v1::DYNAMIC;
+    case BalanceMode::kManual:
+      return v1::MANUAL;
+    case BalanceMode::kStatic:
+      return v1::STATIC;
+  }
+  return v1::BALANCE_MODE_UNSPECIFIED;
+}
+
 v1::PortKind PortKindOf(PortKind kind) {
   switch (kind) {
     case PortKind::kTap:
@@ -127,6 +139,35 @@ void ToProto(const Rates& rates, v1::Rates* out) {
   out->set_out_bps(rates.out_bps);
 }
 
+void ToProto(const Loads& loads, google::protobuf::RepeatedPtrField<v1::Load>* out) {
+  for (size_t i = 0; i < loads.size(); ++i) {
+    v1::Load* load = out->Add();
+    load->set_seconds(static_cast<uint32_t>(kLoadWindows[i]));
+    load->set_busy_percent(100 * loads[i].busy);
+    load->set_pps(loads[i].frames_per_second);
+    load->set_bps(8 * loads[i].bytes_per_second);
+    load->set_lost_pps(loads[i].lost_per_second);
+    load->set_wakeups_per_second(loads[i].wakeups_per_second);
+    load->set_backlog(loads[i].backlog);
+  }
+}
+
+void ToProto(const CpuForecast& forecast, v1::CpuForecast* out) {
+  out->set_cpu(forecast.cpu);
+  out->set_percent_before(100 * forecast.before);
+  out->set_percent_after(100 * forecast.after);
+}
+
+void ToProto(const CpuStatus& status, v1::Cpu* out) {
+  out->set_cpu(status.cpu);
+  out->set_numa_node(status.numa_node);
+  for (const CpuStatus::Queue& queue : status.queues) {
+    out->add_queues(QueueName(queue.uplink, queue.queue));
+  }
+  ToProto(status.loads, out->mutable_loads());
+  out->set_other_percent(status.other_percent);
+}
+
 void ToProto(const std::vector<SocketStatus>& sockets,
              google::protobuf::RepeatedPtrField<v1::SocketStatistics>* out) {
   for (const SocketStatus& socket : sockets) {
@@ -205,8 +246,11 @@ void ToProto(const UplinkConfig& config, v1::Uplink* uplink) {
   uplink->set_xdp_mode(XdpModeOf(config.xdp_mode));
   uplink->set_steering(SteeringOf(config.steering));
   uplink->set_wake_mode(WakeModeOf(config.wake_mode));
+  uplink->set_busy_poll(config.busy_poll);
   uplink->set_queues(config.queues);
   uplink->set_buffers_per_queue(config.buffers_per_queue);
+  uplink->set_balance_mode(BalanceModeOf(config.balance_mode));
+  for (const auto& [queue, cpu] : config.queue_cpus) (*uplink->mutable_queue_cpus())[queue] = cpu;
 }
 
 void ToProto(const PortConfig& config, v1::Port* port) {
@@ -255,6 +299,7 @@ void ToProto(const UplinkStatus& status, v1::Uplink* uplink) {
   uplink->set_etag(status.etag);
   uplink->set_survives_crash(status.survives_crash);
   uplink->set_survives_crash_reason(status.survives_crash_reason);
+  uplink->set_busy_poll_state(status.busy_poll_state);
 }
 
 void ToProto(const QueueStatus& status, v1::Queue* queue) {
@@ -286,6 +331,8 @@ void ToProto(const QueueStatus& status, v1::Queue* queue) {
   queue->set_buffers_reserved(status.buffers_reserved);
   queue->set_buffers_in_flight(status.buffers_in_flight);
   ToProto(status.sockets, queue->mutable_sockets());
+  ToProto(status.loads, queue->mutable_loads());
+  queue->set_pinned(status.pinned);
 }
 
 void ToProto(const PortStatus& status, v1::Port* port) {
@@ -304,6 +351,7 @@ void ToProto(const PortStatus& status, v1::Port* port) {
   port->set_etag(status.etag);
   port->set_effective_steering(SteeringOf(status.steering));
   port->set_effective_steering_reason(status.steering_reason);
+  ToProto(status.loads, port->mutable_loads());
   if (status.config.kind != PortKind::kVhostUser) return;
   port->set_effective_queue_pairs(status.queue_pairs);
   port->set_effective_queue_pairs_reason(status.queue_pairs_reason);
@@ -322,6 +370,22 @@ void ToProto(const SwitchStatus& status, v1::Switch* sw) {
   sw->set_revision(status.revision);
   sw->set_state_revision(status.state_revision);
   for (const std::string& warning : status.warnings) sw->add_warnings(warning);
+  for (const CpuStatus& cpu : status.cpus) ToProto(cpu, sw->add_cpus());
+}
+
+void ToProto(const RebalanceReport& report, v1::RebalanceResponse* out) {
+  for (const MoveReport& from : report.moves) {
+    v1::Move* move = out->add_moves();
+    move->set_resource(from.resource);
+    move->set_from_cpu(from.from_cpu);
+    move->set_to_cpu(from.to_cpu);
+    move->set_to_queue(from.to_queue);
+    move->set_reason(from.reason);
+    ToProto(from.from, move->mutable_from());
+    ToProto(from.to, move->mutable_to());
+  }
+  for (const CpuForecast& forecast : report.forecast) ToProto(forecast, out->add_forecast());
+  for (const std::string& remark : report.remarks) out->add_remarks(remark);
 }
 
 void ToProto(const Event& event, v1::Event* out) {

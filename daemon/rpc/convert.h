@@ -18,6 +18,7 @@ void ToProto(const UplinkStatus& status, v1::Uplink* uplink);
 void ToProto(const QueueStatus& status, v1::Queue* queue);
 void ToProto(const PortStatus& status, v1::Port* port);
 void ToProto(const SwitchStatus& status, v1::Switch* sw);
+void ToProto(const RebalanceReport& report, v1::RebalanceResponse* out);
 void ToProto(const Event& event, v1::Event* out);
 void ToProto(const Finding& finding, v1::Finding* out);
 

@@ -17,9 +17,10 @@ constexpr uint32_t kMaxVlan = 4094;  // 4095 is reserved by IEEE 802.1Q
 constexpr uint32_t kMaxWeight = 100;
 constexpr uint32_t kMinMtu = 68;  // RFC 791: what every link carries
 constexpr uint32_t kMaxMtu = 65535;
-constexpr const char* kMutable[] = {"macs",     "vlan", "weight",        "trusted",
-                                    "disabled", "mtu",  "coalescing_off"};
-constexpr char kMutableInWords[] = "macs, vlan, weight, trusted, disabled, mtu or coalescing_off";
+constexpr const char* kMutable[] = {"macs",    "vlan",     "weight", "queue",
+                                    "trusted", "disabled", "mtu",    "coalescing_off"};
+constexpr char kMutableInWords[] =
+    "macs, vlan, weight, queue, trusted, disabled, mtu or coalescing_off";
 
 absl::Status CheckVlan(uint32_t vlan) {
   if (vlan <= kMaxVlan) return absl::OkStatus();
@@ -150,6 +151,11 @@ absl::Status ApplyPath(const v1::Port& port, const std::string& path, PortPatch&
   if (path == "weight") {
     patch.weight = port.has_weight() ? port.weight() : kDefaultWeight;
     return CheckWeight(*patch.weight);
+  }
+  if (path == "queue") {
+    patch.queue.emplace();
+    if (port.has_queue()) *patch.queue = port.queue();
+    return absl::OkStatus();
   }
   if (path == "trusted") {
     patch.trusted = port.trusted();

@@ -25,6 +25,7 @@ constexpr Row kTable[] = {
     {"CreatePort", v1::OPERATOR, true}, {"UpdatePort", v1::OPERATOR, true},
     {"DeletePort", v1::OPERATOR, true}, {"CreateUplink", v1::ADMIN, true},
     {"UpdateUplink", v1::ADMIN, true},  {"DeleteUplink", v1::ADMIN, true},
+    {"Rebalance", v1::ADMIN, true},
 };
 
 const Row* Find(std::string_view method) {

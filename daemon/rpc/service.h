@@ -66,6 +66,8 @@ class VmqdService final : public v1::Vmqd::Service {
                      grpc::ServerWriter<v1::WatchResponse>* writer) override;
   grpc::Status ListEvents(grpc::ServerContext* context, const v1::ListEventsRequest* request,
                           v1::ListEventsResponse* response) override;
+  grpc::Status Rebalance(grpc::ServerContext* context, const v1::RebalanceRequest* request,
+                         v1::RebalanceResponse* response) override;
   grpc::Status Diagnose(grpc::ServerContext* context, const v1::DiagnoseRequest* request,
                         v1::DiagnoseResponse* response) override;
 

@@ -115,4 +115,13 @@ grpc::Status VmqdService::DeletePort(grpc::ServerContext* context,
                 });
 }
 
+grpc::Status VmqdService::Rebalance(grpc::ServerContext* context,
+                                    const v1::RebalanceRequest* request,
+                                    v1::RebalanceResponse* response) {
+  return Change(context, "Rebalance", *request, "",
+                [&](const ChangeOptions& options) -> absl::Status {
+                  return Answer(switch_.Rebalance(options), response);
+                });
+}
+
 }  // namespace vmqd::rpc

@@ -1,8 +1,11 @@
 // See request.h: the requests about uplinks.
 #include <bit>
+#include <map>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "bpf/abi.h"
 #include "daemon/rpc/error.h"
 #include "daemon/rpc/name.h"
@@ -63,6 +66,44 @@ absl::StatusOr<WakeMode> WakeModeFrom(v1::WakeMode mode) {
   }
 }
 
+absl::StatusOr<BalanceMode> BalanceModeFrom(v1::BalanceMode mode) {
+  switch (mode) {
+    case v1::BALANCE_MODE_UNSPECIFIED:
+    case v1::DYNAMIC:
+      return BalanceMode::kDynamic;
+    case v1::MANUAL:
+      return BalanceMode::kManual;
+    case v1::STATIC:
+      return BalanceMode::kStatic;
+    default:
+      return UnknownEnum("uplink.balance_mode", mode, "DYNAMIC, MANUAL and STATIC");
+  }
+}
+
+absl::StatusOr<std::map<uint32_t, int>> QueueCpusFrom(const v1::Uplink& uplink) {
+  std::map<uint32_t, int> cpus;
+  for (const auto& [queue, cpu] : uplink.queue_cpus()) {
+    const std::string field = absl::StrCat("uplink.queue_cpus[", queue, "]");
+    if (queue >= VMQD_MAX_QUEUES) {
+      return Invalid("QUEUE_OUT_OF_RANGE", field,
+                     absl::StrCat("an uplink has ", static_cast<int>(VMQD_MAX_QUEUES),
+                                  " queues at most, from queue 0"));
+    }
+    if (cpu < 0) {
+      return Invalid("CPU_OUT_OF_RANGE", field, absl::StrCat(cpu, " is no CPU's number"));
+    }
+    cpus[queue] = cpu;
+  }
+  return cpus;
+}
+
+absl::Status CheckQueues(uint32_t queues) {
+  if (queues <= VMQD_MAX_QUEUES) return absl::OkStatus();
+  return Invalid("QUEUE_OUT_OF_RANGE", "uplink.queues",
+                 absl::StrCat(queues, " is more than the most, ", static_cast<int>(VMQD_MAX_QUEUES),
+                              "; 0 means all it has"));
+}
+
 // `id_field` is where the id came from.
 absl::StatusOr<UplinkConfig> ConfigFrom(const v1::Uplink& uplink, const std::string& id,
                                         const std::string& id_field) {
@@ -77,37 +118,71 @@ absl::StatusOr<UplinkConfig> ConfigFrom(const v1::Uplink& uplink, const std::str
   if (!steering.ok()) return steering.status();
   const auto wake_mode = WakeModeFrom(uplink.wake_mode());
   if (!wake_mode.ok()) return wake_mode.status();
-  if (uplink.queues() > VMQD_MAX_QUEUES) {
-    return Invalid("QUEUE_OUT_OF_RANGE", "uplink.queues",
-                   absl::StrCat(uplink.queues(), " is more than the most, ",
-                                static_cast<int>(VMQD_MAX_QUEUES), "; 0 means all it has"));
-  }
+  if (auto status = CheckQueues(uplink.queues()); !status.ok()) return status;
   const uint32_t buffers =
       uplink.buffers_per_queue() == 0 ? kDefaultBuffersPerQueue : uplink.buffers_per_queue();
   if (auto status = CheckBuffers(buffers); !status.ok()) return status;
+  const auto balance_mode = BalanceModeFrom(uplink.balance_mode());
+  if (!balance_mode.ok()) return balance_mode.status();
+  auto queue_cpus = QueueCpusFrom(uplink);
+  if (!queue_cpus.ok()) return queue_cpus.status();
   return UplinkConfig{.id = id,
                       .device = uplink.device(),
                       .xdp_mode = *xdp_mode,
                       .steering = *steering,
                       .wake_mode = *wake_mode,
                       .queues = uplink.queues(),
-                      .buffers_per_queue = buffers};
+                      .buffers_per_queue = buffers,
+                      .busy_poll = uplink.busy_poll(),
+                      .balance_mode = *balance_mode,
+                      .queue_cpus = *std::move(queue_cpus)};
 }
+
+constexpr const char* kMutable[] = {"wake_mode", "queues", "busy_poll", "balance_mode",
+                                    "queue_cpus"};
+
+std::string MutableFields() { return absl::StrJoin(kMutable, ", "); }
 
 // One path of an update mask.
 absl::Status ApplyPath(const v1::Uplink& uplink, const std::string& path, UplinkPatch& patch) {
-  if (path == "wake_mode" || path == "*") {
+  if (path == "*") {
+    for (const char* field : kMutable) {
+      if (auto status = ApplyPath(uplink, field, patch); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+  if (path == "wake_mode") {
     const auto wake_mode = WakeModeFrom(uplink.wake_mode());
     if (!wake_mode.ok()) return wake_mode.status();
     patch.wake_mode = *wake_mode;
     return absl::OkStatus();
   }
+  if (path == "balance_mode") {
+    const auto balance_mode = BalanceModeFrom(uplink.balance_mode());
+    if (!balance_mode.ok()) return balance_mode.status();
+    patch.balance_mode = *balance_mode;
+    return absl::OkStatus();
+  }
+  if (path == "queue_cpus") {
+    auto queue_cpus = QueueCpusFrom(uplink);
+    if (!queue_cpus.ok()) return queue_cpus.status();
+    patch.queue_cpus = *std::move(queue_cpus);
+    return absl::OkStatus();
+  }
+  if (path == "queues") {
+    patch.queues = uplink.queues();
+    return CheckQueues(uplink.queues());
+  }
+  if (path == "busy_poll") {
+    patch.busy_poll = uplink.busy_poll();
+    return absl::OkStatus();
+  }
   if (v1::Uplink::descriptor()->FindFieldByName(path) != nullptr) {
     return Invalid("FIELD_IMMUTABLE", "update_mask",
-                   absl::StrCat(Quoted(path), " cannot be changed; what can is wake_mode"));
+                   absl::StrCat(Quoted(path), " cannot be changed; what can is ", MutableFields()));
   }
   return Invalid("FIELD_UNKNOWN", "update_mask",
-                 absl::StrCat(Quoted(path), " is no field of an uplink; name wake_mode"));
+                 absl::StrCat(Quoted(path), " is no field of an uplink; name ", MutableFields()));
 }
 
 }  // namespace
@@ -122,7 +197,8 @@ absl::StatusOr<UplinkUpdate> UplinkUpdateFrom(const v1::UpdateUplinkRequest& req
   auto id = ParseUplinkName(request.uplink().name(), "uplink.name");
   if (!id.ok()) return id.status();
   if (request.update_mask().paths().empty()) {
-    return Invalid("FIELD_REQUIRED", "update_mask", "name what to change: wake_mode, or *");
+    return Invalid("FIELD_REQUIRED", "update_mask",
+                   absl::StrCat("name what to change: ", MutableFields(), ", or *"));
   }
   UplinkUpdate update{.id = *std::move(id)};
   for (const std::string& path : request.update_mask().paths()) {

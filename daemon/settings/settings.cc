@@ -114,6 +114,7 @@ v1::DaemonSettings Reloaded(const v1::DaemonSettings& running, const v1::DaemonS
     listener->set_mode(from.mode());
   };
   result.set_log_level(wanted.log_level());
+  result.set_processor_set(wanted.processor_set());
   reload(result.mutable_control(), wanted.control());
   if (running.has_monitor() && wanted.has_monitor()) {
     reload(result.mutable_monitor(), wanted.monitor());

@@ -81,17 +81,22 @@ std::string Seen(const Arrangement::Core& core) {
 // Why nothing is done about a busy CPU.
 void RemarkOn(Draft& draft, const Arrangement::Core& core) {
   const Scene& scene = draft.scene();
+  double needed = 0;
+  for (size_t queue : core.queues) needed += draft.arrangement().NeededBy(queue).Mean(kRecent);
+  if (needed < kWantsQueue) return;  // it is busy with others, and hardly anybody here suffers
   for (size_t queue : core.queues) {
     for (size_t port : draft.arrangement().PortsOf(queue)) {
       const double share = scene.ports[port].demand.Mean(kRecent);
       if (share < kFullCpu) continue;
-      draft.Remark(absl::StrCat(Seen(core), "; ", scene.ports[port].name, " alone needs ",
-                                Percent(share),
-                                " of a CPU: no placement cures that, more queue pairs would"));
+      draft.AddRemark(
+          {scene.ports[port].name,
+           absl::StrCat(Seen(core), "; ", scene.ports[port].name, " alone needs ", Percent(share),
+                        " of a CPU: no placement cures that, more queue pairs would")});
       return;
     }
   }
-  draft.Remark(absl::StrCat(Seen(core), "; no move that is allowed now is worth it"));
+  draft.AddRemark({absl::StrCat("CPU ", core.cpu),
+                   absl::StrCat(Seen(core), "; no move that is allowed now is worth it")});
 }
 
 }  // namespace

@@ -15,9 +15,10 @@
 //   deal queues  When nothing was moved for 3 s: a busy VM that shares its queue gets one whose
 //                VMs were idle all the minute (they go back to the default queue), or that of a
 //                busy VM of less weight, unless strain comes of it. The greatest weight first.
-//   coalesce     When no CPU needed over 70 % in any second of the minute: queues far from their
-//                NIC return to its NUMA node, and the least busy CPU is emptied, if others can
-//                take its queues and still not have needed over 40 % in any second.
+//   coalesce     When no CPU needed over 70 % in any second of a minute, all of which was seen:
+//                queues far from their NIC return to its NUMA node, and the least busy CPU is
+//                emptied, if others can take its queues and still not have needed over 40 % in any
+//                second.
 //
 // What keeps it from oscillating: the whole minute counts, not the last second; a move must not
 // pass the trouble on; 70 is far from 40 %; both CPUs of a move are left alone for 3 s, and what
@@ -53,9 +54,15 @@ struct Move {
   std::string why;       // what was seen, what is done, what that should gain
 };
 
+// What cannot be cured, and why.
+struct Remark {
+  std::string about;  // "ports/vm1" or "CPU 3": the same from second to second, unlike the text
+  std::string text;
+};
+
 struct Plan {
-  std::vector<Move> moves;            // to be carried out in this order
-  std::vector<std::string> remarks;   // what cannot be cured, and why
+  std::vector<Move> moves;  // to be carried out in this order
+  std::vector<Remark> remarks;
   std::vector<CpuForecast> forecast;  // every CPU that has, or will have, a worker
   double strain_before = 0;           // of all CPUs
   double strain_after = 0;

@@ -89,6 +89,7 @@ void ReturnHome(Draft& draft) {
 }  // namespace
 
 void Coalesce(Draft& draft) {
+  if (draft.scene().watched < Minute::kSeconds) return;  // nobody knows whether all was quiet
   const std::vector<Arrangement::Core>& cores = draft.arrangement().cores();
   const bool quiet = std::all_of(cores.begin(), cores.end(), [](const Arrangement::Core& core) {
     return core.needed.Peak() <= kBusy;

@@ -51,6 +51,7 @@ std::optional<Deal> Free(const Draft& draft, size_t queue, size_t claimant, size
   for (size_t port : there) {
     if (!draft.MayMovePort(port)) return std::nullopt;
     if (IsIdle(ports[port])) {
+      if (draft.scene().watched < Minute::kSeconds) return std::nullopt;  // it may have just begun
       deal.moves.emplace_back(port, default_queue);
     } else if (there.size() == 1 && ports[port].weight < ports[claimant].weight) {
       deal.moves.emplace_back(port, draft.arrangement().QueueOf(claimant));

@@ -39,7 +39,7 @@ class Draft {
   // `seen`: the first part of the sentence.
   void MoveQueue(size_t queue, size_t to_core, MoveAim aim, const std::string& seen);
   void MovePort(size_t port, size_t to_queue, MoveAim aim, const std::string& seen);
-  void Remark(std::string remark) { plan_.remarks.push_back(std::move(remark)); }
+  void AddRemark(Remark remark) { plan_.remarks.push_back(std::move(remark)); }
 
   Plan Finish() &&;
 

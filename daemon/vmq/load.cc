@@ -14,6 +14,16 @@ bool WentBack(const LoadReading& before, const LoadReading& now) {
 
 }  // namespace
 
+Load& Load::operator+=(const Load& other) {
+  busy += other.busy;
+  frames_per_second += other.frames_per_second;
+  bytes_per_second += other.bytes_per_second;
+  lost_per_second += other.lost_per_second;
+  wakeups_per_second += other.wakeups_per_second;
+  backlog += other.backlog;
+  return *this;
+}
+
 void LoadWindows::Sample(Time now, const LoadReading& reading) {
   if (count_ > 0 && WentBack(Back(0).reading, reading)) count_ = 0;
   Point next{now, reading};

@@ -29,6 +29,8 @@ struct Load {
   double lost_per_second = 0;
   double wakeups_per_second = 0;
   double backlog = 0;  // frames, mean of the samples
+
+  Load& operator+=(const Load& other);  // of several workers together
 };
 
 class LoadWindows {

@@ -81,7 +81,8 @@ struct Scene {
   std::vector<UplinkView> uplinks;
   std::vector<QueueView> queues;
   std::vector<PortView> ports;
-  std::vector<PastMove> history;  // of the last hour, in any order
+  std::vector<PastMove> history;      // of the last hour, in any order
+  size_t watched = Minute::kSeconds;  // seconds of the last minute in which all of this was seen
 };
 
 }  // namespace vmqd

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,8 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
+#include <sstream>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
@@ -115,6 +118,33 @@ int NumaNodeOfCpu(int cpu) {
     if (bad == std::errc() && rest == name.data() + name.size()) return node;
   }
   return -1;
+}
+
+int CoreOfCpu(int cpu) {
+  // "0,4" or "0-1", ascending.
+  std::ifstream file(
+      absl::StrCat("/sys/devices/system/cpu/cpu", cpu, "/topology/thread_siblings_list"));
+  int first = -1;
+  return file >> first ? first : -1;
+}
+
+std::map<int, uint64_t> BusyTimeOfCpus() {
+  // cpuN user nice system idle iowait irq softirq steal, in ticks; what guests had is in user.
+  std::map<int, uint64_t> busy;
+  const bool niced = getpriority(PRIO_PROCESS, 0) > 0;
+  const auto tick_ns = static_cast<uint64_t>(1'000'000'000 / sysconf(_SC_CLK_TCK));
+  std::ifstream file("/proc/stat");
+  for (std::string line; std::getline(file, line) && line.starts_with("cpu");) {
+    std::istringstream fields(line.substr(3));
+    if (line[3] == ' ') continue;  // all CPUs together
+    int cpu = 0;
+    std::array<uint64_t, 8> ticks{};
+    fields >> cpu;
+    for (uint64_t& field : ticks) fields >> field;
+    const uint64_t all = std::accumulate(ticks.begin(), ticks.end(), uint64_t{0});
+    busy[cpu] = (all - ticks[3] - ticks[4] - (niced ? 0 : ticks[1])) * tick_ns;
+  }
+  return busy;
 }
 
 }  // namespace vmqd

@@ -1,5 +1,5 @@
 // Where threads and interrupts run: reading and setting CPU affinity, so that a worker and the
-// kernel's side of its queue share a CPU. Control threads; blocking.
+// kernel's side of its queue share a CPU; and how busy the CPUs are. Control threads; blocking.
 //
 // The old value is read first, by whoever wants to put it back.
 #ifndef VMQD_DAEMON_XDP_AFFINITY_H_
@@ -7,6 +7,8 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +35,12 @@ absl::Status PinIrq(int irq, int cpu);
 
 // -1: not known, or no such CPU.
 int NumaNodeOfCpu(int cpu);
+// The first hyper-thread of its core; -1: not known.
+int CoreOfCpu(int cpu);
+
+// Nanoseconds that each CPU was not idle since the machine started, by its number. Niced processes,
+// which give way, do not count, unless this one is niced itself.
+std::map<int, uint64_t> BusyTimeOfCpus();
 
 }  // namespace vmqd
 

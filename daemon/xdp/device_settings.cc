@@ -173,9 +173,10 @@ std::vector<std::string> DeviceSettings::changed() const {
   return words;
 }
 
-void DeviceSettings::LeaveFeatures() {
+void DeviceSettings::LeaveForProgram() {
   std::erase_if(changes_, [](const Change& change) {
-    return change.setting.setting.starts_with(kFeatureSetting);
+    const std::string& setting = change.setting.setting;
+    return setting.starts_with(kFeatureSetting) || setting == kChannelSetting;
   });
 }
 

@@ -57,9 +57,9 @@ class DeviceSettings {
   // The first failure is returned after everything has been tried; what failed stays in the ledger.
   absl::Status Restore();
 
-  // Forgets features, which stay as they are, and in the ledger: for an XDP program that stays on
-  // the device. Who turns them off the next time has them to put back.
-  void LeaveFeatures();
+  // Forgets features and channels, which stay as they are, and in the ledger: for an XDP program
+  // that stays on the device. Who sets them the next time has them to put back.
+  void LeaveForProgram();
 
   // Puts back what a daemon that is gone recorded: the device by its name. OK when there is nothing
   // to do: the device, interrupt or thread is gone, or somebody changed the value meanwhile. The

@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string_view>
 
 #include "absl/strings/numbers.h"
@@ -86,6 +87,14 @@ std::string DeviceSysfs::Read(const std::string& file) const {
   if (length <= 0) return "";
   const std::string all(text, static_cast<size_t>(length));
   return all.substr(0, all.find('\n'));
+}
+
+int DeviceSysfs::Write(const std::string& file, const std::string& text) const {
+  const int fd = openat(directory_, file.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  const int error = write(fd, text.data(), text.size()) < 0 ? errno : 0;
+  close(fd);
+  return error;
 }
 
 }  // namespace vmqd

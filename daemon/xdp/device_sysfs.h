@@ -24,10 +24,11 @@ class DeviceSysfs {
 
   int NumaNode() const;            // -1: not known
   uint32_t ReceiveQueues() const;  // in use, also while the device is down; 0: not known
+  std::string Read(const std::string& file) const;  // the first line; "" when there is none
+  int Write(const std::string& file, const std::string& text) const;  // 0, or the errno
 
  private:
   bool Shows(const Link& link) const;
-  std::string Read(const std::string& file) const;  // the first word; "" when there is none
 
   int directory_ = -1;  // class/net/<name>
 };

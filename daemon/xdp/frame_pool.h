@@ -23,6 +23,11 @@ class FramePool {
     }
   }
 
+  // Starts empty; what is free in it is tagged `idle`.
+  FramePool(FrameArea& area, FrameArea::Owner idle) : area_(area), idle_(idle) {
+    free_.reserve(area.buffers());
+  }
+
   FrameArea& area() const { return area_; }
   uint32_t available() const { return static_cast<uint32_t>(free_.size()); }
 
@@ -35,7 +40,7 @@ class FramePool {
   // `addr` may point anywhere into the buffer. Never reallocates: the capacity is the whole area.
   void Give(uint64_t addr) {
     const uint64_t buffer = area_.BufferOf(addr);
-    area_.SetOwner(buffer, FrameArea::kInHand);
+    area_.SetOwner(buffer, idle_);
     free_.push_back(buffer);
   }
 
@@ -43,6 +48,7 @@ class FramePool {
 
  private:
   FrameArea& area_;
+  const FrameArea::Owner idle_ = FrameArea::kInHand;
   std::vector<uint64_t> free_;
   TailRoom tails_;
 };

@@ -12,6 +12,8 @@
 #include "absl/strings/str_split.h"
 #include "daemon/xdp/affinity.h"
 #include "daemon/xdp/link.h"
+#include "daemon/xdp/napi_delay.h"
+#include "daemon/xdp/nic_channels.h"
 #include "daemon/xdp/nic_rules.h"
 #include "daemon/xdp/nic_spread.h"
 
@@ -29,6 +31,13 @@ std::optional<int> NumberAfter(std::string_view kind, const std::string& setting
   int number = 0;
   if (!text || !absl::SimpleAtoi(*text, &number) || number < 0) return std::nullopt;
   return number;
+}
+
+// Of a delay: the NAPI instance, or 0 for the device.
+std::optional<uint32_t> NapiIn(const std::string& setting) {
+  if (setting == kDelaySetting) return 0;
+  const auto napi = NumberAfter(kDelaySetting, setting);
+  return napi ? std::optional<uint32_t>(*napi) : std::nullopt;
 }
 
 absl::Status NotASetting(const std::string& setting) {
@@ -113,6 +122,16 @@ absl::StatusOr<std::string> ReadSetting(const std::string& device, const std::st
     if (!queues.ok()) return queues.status();
     return FormatQueues(*queues);
   }
+  if (setting == kChannelSetting) {
+    auto channels = ReadChannels(device);
+    if (!channels.ok()) return channels.status();
+    return FormatChannels(channels->now);
+  }
+  if (const auto napi = NapiIn(setting)) {
+    auto delay = ReadNapiDelay(device, *napi);
+    if (!delay.ok()) return delay.status();
+    return FormatNapiDelay(*delay);
+  }
   return NotASetting(setting);
 }
 
@@ -133,6 +152,16 @@ absl::Status WriteSetting(const std::string& device, const std::string& setting,
     if (!queues.ok()) return queues.status();
     return WriteSpread(device, *queues);
   }
+  if (setting == kChannelSetting) {
+    auto counts = ParseChannels(value);
+    if (!counts.ok()) return counts.status();
+    return WriteChannels(device, *counts);
+  }
+  if (const auto napi = NapiIn(setting)) {
+    auto delay = ParseNapiDelay(value);
+    if (!delay.ok()) return delay.status();
+    return WriteNapiDelay(device, *napi, *delay);
+  }
   return NotASetting(setting);
 }
 
@@ -151,6 +180,11 @@ std::string DescribeSetting(const std::string& setting, const std::string& befor
                         during == kNoRule ? "" : "queue ", during);
   }
   if (setting == kSpreadSetting) return absl::StrCat("hash spreads over queues ", change);
+  if (setting == kChannelSetting) return absl::StrCat("queues: ", change);
+  if (const auto napi = NapiIn(setting)) {
+    const std::string whose = *napi == 0 ? "" : absl::StrCat("NAPI ", *napi, ": ");
+    return absl::StrCat(whose, "interrupts deferred: ", change);
+  }
   return absl::StrCat(setting, ": ", change);
 }
 

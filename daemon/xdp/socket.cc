@@ -205,9 +205,10 @@ Frame XskSocket::Assemble(TailRoom& tails, uint32_t index, uint32_t count) {
   return frame;
 }
 
-bool XskSocket::RxEmpty() const {
-  return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) ==
-         __atomic_load_n(rx_.consumer, __ATOMIC_RELAXED);
+uint32_t XskSocket::RxBacklog() const {
+  // In this order, so that it is never below zero for who is not the consumer.
+  const uint32_t taken = __atomic_load_n(rx_.consumer, __ATOMIC_RELAXED);
+  return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) - taken;
 }
 
 uint32_t XskSocket::TxRoom() { return xsk_prod_nb_free(&tx_, options_.tx_size); }
@@ -266,6 +267,33 @@ uint32_t XskSocket::Kick() {
   if (calls > 0) kicks_.Add(calls);
   if (zero_copy_) tx_queued_ = TxBacklog();
   return refused;
+}
+
+bool XskSocket::Bound() const {
+  return zero_copy_ || recv(fd(), nullptr, 0, MSG_DONTWAIT) >= 0 || errno != ENXIO;
+}
+
+uint32_t XskSocket::NapiId() const {
+  uint32_t napi = 0;
+  socklen_t size = sizeof(napi);
+  return getsockopt(fd(), SOL_SOCKET, SO_INCOMING_NAPI_ID, &napi, &size) == 0 ? napi : 0;
+}
+
+absl::Status XskSocket::PreferBusyPoll(bool prefer) {
+  constexpr int kBudget = 64;  // frames of one poll: what NAPI has by itself
+  const struct {
+    int name, value;
+  } options[] = {{SO_PREFER_BUSY_POLL, prefer},
+                 {SO_BUSY_POLL, prefer ? 20 : 0},  // us; a call that does not wait polls once
+                 {SO_BUSY_POLL_BUDGET, kBudget}};
+  for (const auto& option : options) {
+    if (setsockopt(fd(), SOL_SOCKET, option.name, &option.value, sizeof(option.value)) == 0) {
+      continue;
+    }
+    return absl::ErrnoToStatus(
+        errno, absl::StrCat("asking for busy polling on queue ", queue(), " of ", options_.device));
+  }
+  return absl::OkStatus();
 }
 
 uint32_t XskSocket::Complete(uint64_t* out, uint32_t max) {

@@ -15,6 +15,7 @@
 #ifndef VMQD_DAEMON_XDP_SOCKET_H_
 #define VMQD_DAEMON_XDP_SOCKET_H_
 
+#include <sys/socket.h>
 #include <xdp/xsk.h>
 
 #include <cstdint>
@@ -94,7 +95,18 @@ class XskSocket {
   // chains, frames of up to `max` buffers together, or one; their further buffers are in hand then,
   // and the tails, in `tails`, are the worker's.
   uint32_t Receive(TailRoom& tails, Frame* out, uint32_t max, int64_t bytes = INT64_MAX);
-  bool RxEmpty() const;  // any thread: nothing waits in the receive ring
+  bool RxEmpty() const { return RxBacklog() == 0; }                        // any thread
+  bool RxHalfFull() const { return 2 * RxBacklog() >= options_.rx_size; }  // any thread
+  uint32_t RxBacklog() const;  // any thread: entries of the receive ring, which there is
+
+  // Positions of the receive ring, which wrap: behind the last frame that has come (any thread),
+  // and behind the last one taken (the worker).
+  uint32_t RxCome() const { return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE); }
+  uint32_t RxTaken() const { return *rx_.consumer; }
+  // Whether it is bound: not any more when its device has left this network namespace, even if it
+  // is back. A socket with a receive ring; any thread. True for zero-copy, where asking would call
+  // the driver.
+  bool Bound() const;
 
   // Buffers that can be queued for transmission now.
   uint32_t TxRoom();
@@ -114,6 +126,13 @@ class XskSocket {
   void Fill(const uint64_t* buffers, uint32_t count);
   // Anchor only. Wakes the driver when it waits for fill buffers (zero-copy).
   void KickFillIfNeeded();
+
+  // The NAPI instance that receives for it; 0: it has not been told, or never will be. Any thread.
+  uint32_t NapiId() const;
+  // Whether RunNapi has an effect, and need_wakeup none.
+  absl::Status PreferBusyPoll(bool prefer);
+  // One poll of that NAPI instance, on this CPU.
+  void RunNapi() { recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr); }
 
   // XDP_STATISTICS; any thread.
   xdp_statistics Statistics() const;

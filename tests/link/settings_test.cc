@@ -11,6 +11,7 @@
 #include "daemon/xdp/affinity.h"
 #include "daemon/xdp/device_settings.h"
 #include "daemon/xdp/link.h"
+#include "daemon/xdp/setting.h"
 #include "tests/support/own_namespace.h"
 
 namespace vmqd {
@@ -268,6 +269,45 @@ TEST_F(SettingsTest, InterruptsArePinnedAndPutBack) {
     return;
   }
   GTEST_SKIP() << "this machine has no interrupt that can be moved";
+}
+
+TEST_F(SettingsTest, QueuesOfADevice) {
+  ASSERT_TRUE(Ip("link add vc numrxqueues 4 numtxqueues 4 type veth peer name vd"));
+  const std::string setting = kChannelSetting;
+  {
+    DeviceSettings settings(&ledger_);
+    ASSERT_OK(settings.Set("vc", setting, "rx 2 tx 3"));
+    EXPECT_EQ(*ReadSetting("vc", setting), "rx 2 tx 3");
+    EXPECT_THAT(settings.changed(), ElementsAre("queues: rx 4 tx 4 -> rx 2 tx 3"));
+    EXPECT_THAT(ledger_.entries, SizeIs(1));
+    EXPECT_REFUSED(settings.Set("vc", setting, "rx 5 tx 4"), StatusCode::kInvalidArgument,
+                   "maximum");
+    EXPECT_EQ(ledger_.entries[0].during, "rx 2 tx 3");
+    EXPECT_REFUSED(settings.Set("vc", setting, "four"), StatusCode::kInvalidArgument, "\"four\"");
+  }
+  EXPECT_EQ(*ReadSetting("vc", setting), "rx 4 tx 4");
+  EXPECT_THAT(ledger_.entries, IsEmpty());
+  ASSERT_OK(CreateTap("vt", 1500));
+  EXPECT_REFUSED(WriteSetting("vt", setting, "combined 2"), StatusCode::kUnimplemented,
+                 "device vt");
+}
+
+TEST_F(SettingsTest, DelayOfInterrupts) {
+  const uint32_t napi = QueueNapis(FindLink("vb")->ifindex, 1)[0].id;
+  ASSERT_NE(napi, 0u);
+  for (const std::string& setting :
+       {absl::StrCat(kDelaySetting, napi), std::string(kDelaySetting)}) {
+    {
+      DeviceSettings settings(&ledger_);
+      ASSERT_OK(settings.Set("vb", setting, "2 times, 200000 ns"));
+      EXPECT_EQ(*ReadSetting("vb", setting), "2 times, 200000 ns");
+      EXPECT_THAT(settings.changed()[0],
+                  ::testing::EndsWith("deferred: 0 times, 0 ns -> 2 times, 200000 ns"));
+    }
+    EXPECT_EQ(*ReadSetting("vb", setting), "0 times, 0 ns");
+  }
+  EXPECT_OK(
+      DeviceSettings::RestoreRecorded({"vb", "delay:999999", "0 times, 0 ns", "2 times, 1 ns"}));
 }
 
 }  // namespace

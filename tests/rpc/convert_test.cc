@@ -187,6 +187,70 @@ TEST(Convert, UplinkRequestedAndEffective) {
   EXPECT_EQ(uplink.numa_node(), -1);
 }
 
+TEST(Convert, WhoBalances) {
+  UplinkConfig config{.id = "up"};
+  v1::Uplink uplink;
+  ToProto(config, &uplink);
+  EXPECT_EQ(uplink.balance_mode(), v1::DYNAMIC);
+  EXPECT_TRUE(uplink.queue_cpus().empty());
+  config.balance_mode = BalanceMode::kStatic;
+  config.queue_cpus = {{3, 1}};
+  ToProto(config, &uplink);
+  EXPECT_EQ(uplink.balance_mode(), v1::STATIC);
+  EXPECT_EQ(uplink.queue_cpus().at(3), 1);
+}
+
+TEST(Convert, Loads) {
+  QueueStatus status;
+  status.pinned = true;
+  status.loads[1] = {.busy = 0.5,
+                     .frames_per_second = 10,
+                     .bytes_per_second = 100,
+                     .lost_per_second = 1,
+                     .wakeups_per_second = 2,
+                     .backlog = 3};
+  v1::Queue queue;
+  ToProto(status, &queue);
+  EXPECT_TRUE(queue.pinned());
+  ASSERT_EQ(queue.loads_size(), 3);
+  EXPECT_EQ(queue.loads(0).seconds(), 1u);
+  EXPECT_EQ(queue.loads(2).seconds(), 60u);
+  const v1::Load& load = queue.loads(1);
+  EXPECT_EQ(load.seconds(), 10u);
+  EXPECT_EQ(load.busy_percent(), 50);
+  EXPECT_EQ(load.pps(), 10);
+  EXPECT_EQ(load.bps(), 800);
+  EXPECT_EQ(load.lost_pps(), 1);
+  EXPECT_EQ(load.wakeups_per_second(), 2);
+  EXPECT_EQ(load.backlog(), 3);
+}
+
+TEST(Convert, Rebalance) {
+  RebalanceReport report;
+  report.moves = {{.resource = "ports/vm1",
+                   .from_cpu = 0,
+                   .to_cpu = 1,
+                   .to_queue = "uplinks/up/queues/2",
+                   .reason = "because",
+                   .from = {0, 1.25, 0.5},
+                   .to = {1, 0, 0.75}}};
+  report.forecast = {{0, 1.25, 0.5}};
+  report.remarks = {"a remark"};
+  v1::RebalanceResponse response;
+  ToProto(report, &response);
+  ASSERT_EQ(response.moves_size(), 1);
+  const v1::Move& move = response.moves(0);
+  EXPECT_EQ(move.resource(), "ports/vm1");
+  EXPECT_EQ(move.to_cpu(), 1);
+  EXPECT_EQ(move.to_queue(), "uplinks/up/queues/2");
+  EXPECT_EQ(move.reason(), "because");
+  EXPECT_EQ(move.from().percent_before(), 125);
+  EXPECT_EQ(move.from().percent_after(), 50);
+  EXPECT_EQ(move.to().percent_after(), 75);
+  EXPECT_EQ(response.forecast(0).percent_before(), 125);
+  EXPECT_EQ(response.remarks(0), "a remark");
+}
+
 TEST(Convert, Queue) {
   QueueStatus status;
   status.uplink = "eth0";

@@ -336,6 +336,37 @@ TEST(PortUpdate, AStarLeavesThePeersAddress) {
   EXPECT_TRUE(update->missing->macs.empty());
 }
 
+TEST(UplinkUpdate, WhoBalances) {
+  const auto update = UplinkUpdateFrom(FromText<v1::UpdateUplinkRequest>(
+      "uplink { name: 'uplinks/up' device: 'eth0' balance_mode: MANUAL "
+      "queue_cpus { key: 3 value: 1 } queue_cpus { key: 0 value: 2 } } "
+      "update_mask { paths: ['balance_mode', 'queue_cpus'] } allow_missing: true"));
+  ASSERT_TRUE(update.ok()) << update.status();
+  const std::map<uint32_t, int> pins = {{0, 2}, {3, 1}};
+  EXPECT_EQ(update->patch.balance_mode, std::optional<BalanceMode>(BalanceMode::kManual));
+  EXPECT_EQ(update->patch.queue_cpus, std::optional(pins));
+  EXPECT_FALSE(update->patch.wake_mode.has_value());
+  EXPECT_EQ(update->missing->balance_mode, BalanceMode::kManual);
+  EXPECT_EQ(update->missing->queue_cpus, pins);
+  const auto everything = UplinkUpdateFrom(FromText<v1::UpdateUplinkRequest>(
+      "uplink { name: 'uplinks/up' } update_mask { paths: '*' }"));
+  EXPECT_EQ(everything->patch.balance_mode, std::optional<BalanceMode>(BalanceMode::kDynamic));
+  EXPECT_EQ(everything->patch.queue_cpus, std::optional(std::map<uint32_t, int>()));
+}
+
+TEST(PortUpdate, QueueIsPinnedOrLetGo) {
+  auto request = FromText<v1::UpdatePortRequest>(
+      "port { name: 'ports/vm1' queue: 2 } update_mask { paths: 'queue' }");
+  auto update = PortUpdateFrom(request);
+  ASSERT_TRUE(update.ok()) << update.status();
+  ASSERT_TRUE(update->patch.queue.has_value());
+  EXPECT_EQ(*update->patch.queue, std::optional<uint32_t>(2));
+  request.mutable_port()->clear_queue();
+  update = PortUpdateFrom(request);
+  ASSERT_TRUE(update->patch.queue.has_value());
+  EXPECT_EQ(*update->patch.queue, std::nullopt);
+}
+
 TEST(PortUpdate, CoalescingIsSwitchedWhileTrafficRuns) {
   const auto update = PortUpdateFrom(FromText<v1::UpdatePortRequest>(
       "port { name: 'ports/vm1' coalescing_off: true } update_mask { paths: 'coalescing_off' }"));
@@ -360,14 +391,24 @@ constexpr BadRow kBadUplinkUpdates[] = {
     {"", "NAME_MALFORMED", "uplink.name"},
     {"uplink { name: 'eth0' } update_mask { paths: 'wake_mode' }", "NAME_MALFORMED", "uplink.name"},
     {"uplink { name: 'uplinks/eth0' wake_mode: POLL }", "FIELD_REQUIRED", "update_mask"},
-    {"uplink { name: 'uplinks/eth0' } update_mask { paths: 'queues' }", "FIELD_IMMUTABLE",
+    {"uplink { name: 'uplinks/eth0' } update_mask { paths: 'device' }", "FIELD_IMMUTABLE",
      "update_mask"},
+    {"uplink { name: 'uplinks/eth0' queues: 65 } update_mask { paths: 'queues' }",
+     "QUEUE_OUT_OF_RANGE", "uplink.queues"},
     {"uplink { name: 'uplinks/eth0' } update_mask { paths: ['wake_mode', 'xdp_mode'] }",
      "FIELD_IMMUTABLE", "update_mask"},
     {"uplink { name: 'uplinks/eth0' } update_mask { paths: 'speed' }", "FIELD_UNKNOWN",
      "update_mask"},
     {"uplink { name: 'uplinks/eth0' wake_mode: 9 } update_mask { paths: 'wake_mode' }",
      "ENUM_UNKNOWN", "uplink.wake_mode"},
+    {"uplink { name: 'uplinks/eth0' balance_mode: 9 } update_mask { paths: '*' }", "ENUM_UNKNOWN",
+     "uplink.balance_mode"},
+    {"uplink { name: 'uplinks/eth0' queue_cpus { key: 64 value: 1 } } "
+     "update_mask { paths: 'queue_cpus' }",
+     "QUEUE_OUT_OF_RANGE", "uplink.queue_cpus[64]"},
+    {"uplink { name: 'uplinks/eth0' queue_cpus { key: 1 value: -1 } } "
+     "update_mask { paths: 'queue_cpus' }",
+     "CPU_OUT_OF_RANGE", "uplink.queue_cpus[1]"},
     {"uplink { name: 'uplinks/eth0' } update_mask { paths: '*' } allow_missing: true",
      "FIELD_REQUIRED", "uplink.device"},
 };
@@ -395,6 +436,22 @@ TEST(UplinkUpdate, WakeModeIsWhatCanBeChanged) {
     EXPECT_EQ(update->missing->device, "eth0");
     EXPECT_EQ(update->missing->queues, 2u);
   }
+}
+
+TEST(UplinkUpdate, OnlyWhatTheMaskNames) {
+  auto request = FromText<v1::UpdateUplinkRequest>(
+      "uplink { name: 'uplinks/up' wake_mode: POLL queues: 2 busy_poll: true } "
+      "update_mask { paths: 'queues' }");
+  auto update = UplinkUpdateFrom(request);
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->patch.queues, std::optional<uint32_t>(2));
+  EXPECT_FALSE(update->patch.wake_mode || update->patch.busy_poll);
+  request.mutable_update_mask()->set_paths(0, "*");
+  update = UplinkUpdateFrom(request);
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(update->patch.queues, std::optional<uint32_t>(2));
+  EXPECT_EQ(update->patch.busy_poll, std::optional<bool>(true));
+  EXPECT_EQ(update->patch.wake_mode, std::optional<WakeMode>(WakeMode::kPoll));
 }
 
 TEST(PortUpdate, OnlyWhatTheMaskNames) {

@@ -86,6 +86,10 @@ class AskingService final : public v1::Vmqd::Service {
                           v1::ListEventsResponse*) override {
     return access_.Check(*c, "ListEvents");
   }
+  grpc::Status Rebalance(ServerContext* c, const v1::RebalanceRequest*,
+                         v1::RebalanceResponse*) override {
+    return access_.Check(*c, "Rebalance");
+  }
   grpc::Status Diagnose(ServerContext* c, const v1::DiagnoseRequest*,
                         v1::DiagnoseResponse*) override {
     return access_.Check(*c, "Diagnose");

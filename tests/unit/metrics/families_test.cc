@@ -38,6 +38,8 @@ Seen SomeSeen(size_t ports = 1) {
   seen.whole.version = "0.1.0";
   seen.whole.port_count = static_cast<uint32_t>(ports);
   seen.whole.warnings = {"one", "two"};
+  seen.whole.queue_moves = 3;
+  seen.whole.cpus = {{.cpu = 1, .other_percent = 25}};
   UplinkStatus& uplink = seen.uplinks.emplace_back();
   uplink.config.id = "eth1";
   uplink.config.device = "eth1";
@@ -74,6 +76,8 @@ TEST(Families, ShowsWhatWasSeen) {
       const char* line : {
           R"(vmqd_build_info{version="0.1.0"} 1)",
           R"(vmqd_warnings 2)",
+          R"(vmqd_moves_total{of="queue"} 3)",
+          R"(vmqd_cpu_other_ratio{cpu="1"} 0.25)",
           R"(vmqd_ports 1)",
           R"(vmqd_uplink_up{uplink="eth1"} 0)",
           R"(vmqd_uplink_status{uplink="eth1",status="waiting"} 1)",

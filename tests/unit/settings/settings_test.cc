@@ -241,7 +241,8 @@ TEST(SettingsTest, WhatNeedsARestart) {
        "tcp: {address: \"192.0.2.2:9443\", certificate: /c, key: /k, client_ca: /a, roles: "
        "[{name: x, role: admin}]}",
        {"tcp.address"}},
-      {"", "processor_set: 1\nlimits: {watchers: 3}", {"processor_set", "limits.watchers"}},
+      {"", "processor_set: 1", {}},
+      {"", "processor_set: 1\nlimits: {watchers: 3}", {"limits.watchers"}},
       {"",
        "vhost_user: {directory: /x, group: vms, mode: 0666}",
        {"vhost_user.directory", "vhost_user.group", "vhost_user.mode"}},

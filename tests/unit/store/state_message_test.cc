@@ -56,6 +56,20 @@ TEST(StateMessage, DefaultsRoundTrip) {
   EXPECT_EQ(*read, state);
 }
 
+TEST(StateMessage, WhoBalancesRoundTrips) {
+  DesiredState state{.state_id = kStateId};
+  state.uplinks["e"] = {{.id = "e",
+                         .device = "e",
+                         .balance_mode = BalanceMode::kManual,
+                         .queue_cpus = {{0, 3}, {7, 1}}},
+                        1};
+  bool unknown_fields = false;
+  const auto read = SnapshotFromBytes(SnapshotToBytes(state), unknown_fields);
+  ASSERT_THAT(read, IsOk());
+  EXPECT_EQ(*read, state);
+  EXPECT_FALSE(unknown_fields);
+}
+
 TEST(StateMessage, VhostUserPortsRoundTrip) {
   DesiredState state{.state_id = kStateId};
   state.uplinks["e"] = {{.id = "e", .device = "e"}, 0};

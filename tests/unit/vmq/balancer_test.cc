@@ -141,7 +141,10 @@ TEST_F(TwoBusyVms, ModesAndPins) {
   EXPECT_THAT(Moves(), ElementsAre("queue 1 to CPU 1"));
   scene_.queues[1].pinned = true;
   EXPECT_THAT(Moves(), IsEmpty());
-  EXPECT_THAT(MakePlan(scene_).remarks, ElementsAre(HasSubstr("needed 198 %")));
+  const std::vector<Remark> remarks = MakePlan(scene_).remarks;
+  ASSERT_THAT(remarks, SizeIs(1));
+  EXPECT_EQ(remarks[0].about, "ports/vm0");
+  EXPECT_THAT(remarks[0].text, HasSubstr("needed 198 %"));
 }
 
 TEST_F(TwoBusyVms, WaitForTheirCpusToSettle) {
@@ -205,11 +208,24 @@ TEST_F(BalancerTest, AHotVmAloneIsNotMoved) {
   Queue(1);
   Port(0, Always(1.4));
   EXPECT_THAT(Moves(), IsEmpty());
-  EXPECT_THAT(MakePlan(scene_).remarks, ElementsAre(AllOf(HasSubstr("ports/vm0 alone needs 140 %"),
-                                                          HasSubstr("queue pairs"))));
+  const std::vector<Remark> remarks = MakePlan(scene_).remarks;
+  ASSERT_THAT(remarks, SizeIs(1));
+  EXPECT_EQ(remarks[0].about, "ports/vm0");
+  EXPECT_THAT(remarks[0].text,
+              AllOf(HasSubstr("ports/vm0 alone needs 140 %"), HasSubstr("queue pairs")));
   // Whoever shares its queue is helped.
   Port(0, Always(0.2));
   EXPECT_THAT(Moves(), ElementsAre("vm1 to queue 1"));
+}
+
+TEST_F(BalancerTest, WhatOthersDoToACpuIsRemarkedWhereSomebodySuffers) {
+  Cpus(1);
+  scene_.cpus[0].other = 0.97;
+  Queue(0);
+  Port(0, Always(0.05));
+  EXPECT_THAT(MakePlan(scene_).remarks, IsEmpty());
+  Port(0, Always(0.1));
+  EXPECT_THAT(MakePlan(scene_).remarks, SizeIs(1));
 }
 
 TEST_F(BalancerTest, OneThatCannotBeHelpedDoesNotKeepOthersWaiting) {
@@ -348,6 +364,9 @@ TEST_F(BalancerTest, QuietQueuesCoalesce) {
     Port(cpu, Always(0.12 + 0.01 * cpu));
   }
   EXPECT_THAT(Moves(), ElementsAre("queue 0 to CPU 3", "queue 1 to CPU 2"));
+  scene_.watched = Minute::kSeconds - 1;
+  EXPECT_THAT(Moves(), IsEmpty());
+  scene_.watched = Minute::kSeconds;
   Past("ports/other", seconds(299), MoveAim::kSpread);
   EXPECT_THAT(Moves(), IsEmpty());
   scene_.history[0].time -= seconds(1);

@@ -254,6 +254,22 @@ TEST(FromYamlTest, SurvivesDamagedFiles) {
   EXPECT_LT(read, 7000);
 }
 
+TEST(FromYamlTest, Maps) {
+  v1::SwitchConfig config = Read("uplinks: [{device: e, queue_cpus: {10: 1, 2: 0}}]");
+  EXPECT_EQ(config.uplinks(0).queue_cpus().at(10), 1);
+  EXPECT_EQ(config.uplinks(0).queue_cpus().at(2), 0);
+  EXPECT_EQ(ToYaml(config), "uplinks:\n  - device: e\n    queue_cpus: {2: 0, 10: 1}\n");
+  for (const auto& [text, says] : std::vector<std::pair<std::string, std::string>>{
+           {"[1]", "uplinks[0].queue_cpus: is a list; wanted are pairs"},
+           {"{x: 1}", "uplinks[0].queue_cpus[x]: \"x\" is not a number"},
+           {"{1: x}", "uplinks[0].queue_cpus[1]: \"x\" is not a number"},
+           {"{1: 0, 1: 1}", "uplinks[0].queue_cpus[1]: is there twice"}}) {
+    const absl::Status status =
+        FromYaml("uplinks: [{device: e, queue_cpus: " + text + "}]", "f", &config);
+    EXPECT_NE(std::string(status.message()).find(says), std::string::npos) << status;
+  }
+}
+
 TEST(ToYamlTest, ReadableAndWithoutWhatVmqdTells) {
   v1::SwitchConfig config = Read(kEverything);
   config.mutable_ports(0)->set_oper_status(v1::UP);
