@@ -45,6 +45,7 @@ void AddStatsCommands(CLI::App& app, Session& session);
 void AddDoctorCommands(CLI::App& app, Session& session);
 void AddApplyCommand(CLI::App& app, Session& session);
 void AddSwitchCommands(CLI::App& app, Session& session);  // "switch" and "version"
+void AddTopCommand(CLI::App& app, Session& session);
 void AddEventCommands(CLI::App& app, Session& session);
 void AddCleanupCommand(CLI::App& app, Session& session);
 void AddCompletionCommands(CLI::App& app, Session& session);  // last: describes all the others

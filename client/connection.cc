@@ -33,6 +33,12 @@ void Connection::SetDeadline(grpc::ClientContext& context) const {
                            std::chrono::duration<double>(options_.timeout_seconds)));
 }
 
+bool MayPass(const grpc::Status& status) {
+  return status.ok() || status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+         status.error_code() == grpc::StatusCode::CANCELLED ||
+         status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+}
+
 Refusal RefusalIn(const grpc::Status& status) {
   // absl and gRPC share the canonical codes, number by number.
   Refusal refusal{.code =

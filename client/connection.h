@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "client/interrupt.h"
 #include "grpcpp/grpcpp.h"
 #include "vmqd/v1/vmqd.grpc.pb.h"
 
@@ -28,7 +29,10 @@ class Connection {
                     const Request& request, Response* response) {
     grpc::ClientContext context;
     SetDeadline(context);
-    return (stub_.get()->*rpc)(&context, request, response);
+    if (interrupt_ != nullptr) interrupt_->Set(&context);
+    const grpc::Status status = (stub_.get()->*rpc)(&context, request, response);
+    if (interrupt_ != nullptr) interrupt_->Set(nullptr);
+    return status;
   }
 
   // Calls a List rpc until the last page and gathers all of them in `all`.
@@ -46,6 +50,9 @@ class Connection {
     return grpc::Status::OK;
   }
 
+  // From now on `interrupt`, which outlives the calls, ends them too.
+  void EndBy(Interrupt& interrupt) { interrupt_ = &interrupt; }
+
   const ConnectionOptions& options() const { return options_; }
   // For streams, which have no deadline.
   Stub& stub() { return *stub_; }
@@ -55,7 +62,11 @@ class Connection {
 
   const ConnectionOptions options_;
   std::unique_ptr<Stub> stub_;
+  Interrupt* interrupt_ = nullptr;
 };
+
+// Whether a daemon that comes back may answer better.
+bool MayPass(const grpc::Status& status);
 
 // What an error carries for programs.
 struct Refusal {

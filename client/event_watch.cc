@@ -17,28 +17,6 @@ using Stub = Connection::Stub;
 
 constexpr std::chrono::milliseconds kBetweenTries{200};
 
-// Protobuf JSON on one line. No string in it has a line break: JSON escapes them.
-std::string OneLine(const google::protobuf::Message& message) {
-  std::string json = ToJson(message), line;
-  bool first = true;  // of its line: what stands before it is indentation
-  for (const char c : json) {
-    if (c == '\n') {
-      first = true;
-    } else if (!first || c != ' ') {
-      first = false;
-      line += c;
-    }
-  }
-  return line;
-}
-
-// Whether a daemon that is back may answer better.
-bool MayPass(const grpc::Status& status) {
-  return status.ok() || status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-         status.error_code() == grpc::StatusCode::CANCELLED ||
-         status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-}
-
 class Watcher {
  public:
   Watcher(const Session& session, Connection& connection, bool all, uint64_t since)
@@ -115,9 +93,9 @@ class Watcher {
   void Print(const v1::WatchResponse& response) {
     if (session_.output == "json") {
       if (all_) {
-        std::cout << OneLine(response) << "\n";
+        std::cout << ToJsonLine(response) << "\n";
       } else {
-        std::cout << OneLine(response.event()) << "\n";
+        std::cout << ToJsonLine(response.event()) << "\n";
       }
     } else if (session_.output == "yaml") {
       std::cout << "---\n";

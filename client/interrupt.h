@@ -1,4 +1,5 @@
-// Interrupt: Ctrl-C ends a call instead of the program. Once in a program; main's thread makes it.
+// Interrupt: Ctrl-C ends a call, or a sleep, instead of the program. Once in a program; main's
+// thread makes it.
 #ifndef VMQD_CLIENT_INTERRUPT_H_
 #define VMQD_CLIENT_INTERRUPT_H_
 
@@ -7,9 +8,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 
@@ -43,6 +47,15 @@ class Interrupt {
 
   bool came() const { return came_; }
 
+  // Sleeps until `deadline`, or until `key` (a descriptor, or -1) can be read, or it came. A signal
+  // ends the sleep, too.
+  void Sleep(std::chrono::steady_clock::time_point deadline, int key = -1) const {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    std::array<pollfd, 2> waits = {{{fd_, POLLIN, 0}, {key, POLLIN, 0}}};
+    poll(waits.data(), waits.size(), static_cast<int>(std::max<int64_t>(left.count(), 0)));
+  }
+
   // The call to end, or nullptr. It must outlive its being set.
   void Set(grpc::ClientContext* context) {
     const std::lock_guard lock(mutex_);
@@ -57,6 +70,8 @@ class Interrupt {
     while (poll(waits.data(), waits.size(), -1) < 0 && errno == EINTR) {
     }
     came_ = true;
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = write(fd_, &one, sizeof(one));  // for Sleep
     const std::lock_guard lock(mutex_);
     if (context_ != nullptr) context_->TryCancel();
   }

@@ -59,12 +59,14 @@ int Run(int argc, char** argv) {
       "  vmqd-cli uplink add eth1\n"
       "  vmqd-cli port add vm1 --tap tap-vm1 --mac 52:54:00:00:00:01\n"
       "  vmqd-cli queue list\n"
+      "  vmqd-cli top\n"
       "  vmqd-cli apply -f switch.yaml --dry-run\n\n"
       "Exit codes: 0 done, 1 refused by the daemon, 2 usage, 3 daemon not reachable.");
   AddGlobalOptions(app, session);
   AddUplinkCommands(app, session);
   AddPortCommands(app, session);
   AddQueueCommands(app, session);
+  AddTopCommand(app, session);
   AddStatsCommands(app, session);
   AddSwitchCommands(app, session);
   AddApplyCommand(app, session);

@@ -12,4 +12,10 @@ std::string FullName(const std::string& collection, const std::string& name) {
 
 std::string ShortName(const std::string& name) { return name.substr(name.rfind('/') + 1); }
 
+std::string ShortQueueName(const std::string& name) {
+  const size_t queues = name.find("/queues/");
+  if (queues == std::string::npos) return ShortName(name);
+  return absl::StrCat(ShortName(name.substr(0, queues)), "/", ShortName(name));
+}
+
 }  // namespace vmqd::cli

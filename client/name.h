@@ -10,6 +10,8 @@ namespace vmqd::cli {
 std::string FullName(const std::string& collection, const std::string& name);
 // "uplinks/eth0" -> "eth0".
 std::string ShortName(const std::string& name);
+// "uplinks/eth0/queues/2" -> "eth0/2"; other names as ShortName.
+std::string ShortQueueName(const std::string& name);
 
 }  // namespace vmqd::cli
 

@@ -12,8 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "google/protobuf/util/json_util.h"
+#include "google/protobuf/util/time_util.h"
 #include "google/protobuf/wrappers.pb.h"
 #include "proto/yaml/yaml.h"
 
@@ -32,6 +34,21 @@ std::string Padded(const std::string& text, size_t width, Table::Align align) {
   return align == Table::Align::kRight ? blanks + text : text + blanks;
 }
 
+std::string JsonOf(const google::protobuf::Message& message, bool many_lines) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = many_lines;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+  return json;
+}
+
+std::string LocalTime(const char* format, const google::protobuf::Timestamp& time) {
+  const absl::Time at = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+  return absl::FormatTime(format, at, absl::LocalTimeZone());
+}
+
 }  // namespace
 
 void Table::AddRow(std::vector<std::string> cells) {
@@ -39,7 +56,7 @@ void Table::AddRow(std::vector<std::string> cells) {
   for (const std::string& cell : cells) row.push_back(absl::StrSplit(cell, '\n'));
 }
 
-void Table::Print() const {
+std::vector<std::string> Table::Lines() const {
   std::vector<size_t> widths;
   for (const Column& column : columns_) widths.push_back(column.head.size());
   for (const auto& row : rows_) {
@@ -54,16 +71,23 @@ void Table::Print() const {
     }
     return WithoutTrailingBlanks(std::move(line));
   };
-  const std::string heads = compose([&](size_t c) { return columns_[c].head; });
-  if (!heads.empty()) std::cout << (BoldHeads() ? "\033[1m" + heads + "\033[0m" : heads) << "\n";
+  std::vector<std::string> lines = {compose([&](size_t c) { return columns_[c].head; })};
   for (const auto& row : rows_) {
-    size_t lines = 0;
-    for (const auto& cell : row) lines = std::max(lines, cell.size());
-    for (size_t i = 0; i < lines; ++i) {
-      std::cout << compose([&](size_t c) { return i < row[c].size() ? row[c][i] : std::string(); })
-                << "\n";
+    size_t height = 0;
+    for (const auto& cell : row) height = std::max(height, cell.size());
+    for (size_t i = 0; i < height; ++i) {
+      lines.push_back(
+          compose([&](size_t c) { return i < row[c].size() ? row[c][i] : std::string(); }));
     }
   }
+  return lines;
+}
+
+void Table::Print() const {
+  const std::vector<std::string> lines = Lines();
+  const std::string& heads = lines.front();
+  if (!heads.empty()) std::cout << (BoldHeads() ? "\033[1m" + heads + "\033[0m" : heads) << "\n";
+  for (size_t i = 1; i < lines.size(); ++i) std::cout << lines[i] << "\n";
 }
 
 void PrintDetails(const std::vector<std::pair<std::string, std::string>>& rows) {
@@ -74,15 +98,9 @@ void PrintDetails(const std::vector<std::pair<std::string, std::string>>& rows) 
   table.Print();
 }
 
-std::string ToJson(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.always_print_primitive_fields = true;
-  std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
-  if (!status.ok()) throw std::runtime_error(status.ToString());
-  return json;
-}
+std::string ToJson(const google::protobuf::Message& message) { return JsonOf(message, true); }
+
+std::string ToJsonLine(const google::protobuf::Message& message) { return JsonOf(message, false); }
 
 void PrintAs(const std::string& output, const std::string& json,
              const std::function<void()>& table) {
@@ -116,6 +134,15 @@ std::string Rate(double per_second) {
   return absl::StrFormat("%.*f%s", decimals, per_second, kUnits[unit]);
 }
 
+std::string Bar(double percent, double other, int cells) {
+  const auto whole = [&](double part) {
+    return std::clamp(static_cast<int>(part / 100 * cells + 0.5), 0, cells);
+  };
+  const int first = whole(percent), both = std::max(first, whole(percent + other));
+  return absl::StrCat("[", std::string(first, '#'), std::string(both - first, '='),
+                      std::string(cells - both, ' '), "]");
+}
+
 std::string EnumText(const std::string& name) {
   if (name.empty() || absl::EndsWith(name, "_UNSPECIFIED")) return "-";
   return absl::AsciiStrToLower(name);
@@ -142,8 +169,15 @@ std::string BytesText(uint64_t bytes) {
 }
 
 std::string TimeText(const google::protobuf::Timestamp& time) {
-  const absl::Time at = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-  return absl::FormatTime("%Y-%m-%d %H:%M:%E3S", at, absl::LocalTimeZone());
+  return LocalTime("%Y-%m-%d %H:%M:%E3S", time);
+}
+
+std::string ClockText(const google::protobuf::Timestamp& time) {
+  return LocalTime("%H:%M:%S", time);
+}
+
+google::protobuf::Timestamp Now() {
+  return google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::GetCurrentTimeNanos());
 }
 
 std::string JsonText(const std::string& text) {

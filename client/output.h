@@ -25,6 +25,7 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   void AddRow(std::vector<std::string> cells);  // one cell a column
+  std::vector<std::string> Lines() const;       // the heads first
   void Print() const;
 
  private:
@@ -37,6 +38,8 @@ void PrintDetails(const std::vector<std::pair<std::string, std::string>>& rows);
 
 // Protobuf JSON: lowerCamelCase names, zero values included, enums by name, 64-bit as strings.
 std::string ToJson(const google::protobuf::Message& message);
+// The same on one line.
+std::string ToJsonLine(const google::protobuf::Message& message);
 
 // Prints `json` as it is for "json", as YAML for "yaml", and calls `table` otherwise.
 void PrintAs(const std::string& output, const std::string& json,
@@ -46,6 +49,8 @@ void PrintAs(const std::string& output, const google::protobuf::Message& message
 
 // 0, 7.5, 950, 1.23k, 45.6M, 7.89G
 std::string Rate(double per_second);
+// "[####==      ]": `percent` and, behind it, `other` of what `cells` stand for; cut at the end.
+std::string Bar(double percent, double other, int cells);
 // "ADAPTIVE" -> "adaptive"; "-" for an unspecified value.
 std::string EnumText(const std::string& name);
 // "native", or "generic, asked for auto: the driver has no XDP" where they differ.
@@ -56,6 +61,9 @@ std::string YesNo(bool value);
 std::string BytesText(uint64_t bytes);
 // Local, to the millisecond.
 std::string TimeText(const google::protobuf::Timestamp& time);
+// Local, to the second, without the date.
+std::string ClockText(const google::protobuf::Timestamp& time);
+google::protobuf::Timestamp Now();
 // A string of JSON, quotes included.
 std::string JsonText(const std::string& text);
 

@@ -15,8 +15,9 @@ namespace vmqd::cli {
 namespace {
 
 // What UpdateUplink and UpdatePort take; see vmqd.proto.
-constexpr std::array<std::string_view, 8> kMutable = {
-    "wake_mode", "macs", "vlan", "weight", "trusted", "disabled", "mtu", "coalescing_off"};
+constexpr std::array<std::string_view, 13> kMutable = {
+    "busy_poll", "wake_mode", "queues",  "balance_mode", "queue_cpus", "macs",          "vlan",
+    "weight",    "queue",     "trusted", "disabled",     "mtu",        "coalescing_off"};
 
 // The fields among `changes` that no update can change.
 std::string Immutable(const std::vector<FieldChange>& changes) {

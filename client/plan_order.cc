@@ -24,6 +24,8 @@ class Orderer {
 
  private:
   bool BreakCircle(const std::vector<size_t>& pending);
+  bool HasPortBeyond(const v1::Uplink& uplink, bool that_stays) const;
+  void AddUplinkUpdates(bool early);
   void AddSteps(Step::Call call, bool of_uplinks, std::initializer_list<ChangeKind> kinds,
                 const std::function<bool(const Change&)>& independent);
   const v1::Port& PortOf(size_t change) const {
@@ -32,10 +34,12 @@ class Orderer {
 
   const SeenSwitch& seen_;
   Plan& plan_;
-  Claims before_;               // as it is now
-  Claims claims_;               // after the steps so far
-  std::vector<size_t> order_;   // of the changes that create or update ports
-  std::set<std::string> gone_;  // uplinks that are deleted, for good or for a moment
+  Claims before_;                  // as it is now
+  Claims claims_;                  // after the steps so far
+  std::vector<size_t> order_;      // of the changes that create or update ports
+  std::set<std::string> gone_;     // uplinks that are deleted, for good or for a moment
+  std::set<std::string> leaving_;  // ports, likewise
+  std::set<std::string> resized_;  // uplinks that get another number of queues
 };
 
 Orderer::Orderer(const SeenSwitch& seen, Plan& plan) : seen_(seen), plan_(plan) {
@@ -124,11 +128,41 @@ void Orderer::AddSteps(Step::Call call, bool of_uplinks, std::initializer_list<C
   }
 }
 
+// Ports on the switch that asked for a queue which the uplink would have no more.
+bool Orderer::HasPortBeyond(const v1::Uplink& uplink, bool that_stays) const {
+  return std::any_of(seen_.ports.begin(), seen_.ports.end(), [&](const auto& entry) {
+    const auto& [name, port] = entry;
+    const bool beyond = port.uplink() == uplink.name() && port.has_queue() &&
+                        uplink.queues() != 0 && port.queue() >= uplink.queues();
+    return beyond && !(that_stays && leaving_.contains(name));
+  });
+}
+
+// An uplink gets its queues before the ports that are for them, and gives them up after the ports
+// that have been on them.
+void Orderer::AddUplinkUpdates(bool early) {
+  for (size_t i = 0; i < plan_.changes.size(); ++i) {
+    const Change& change = plan_.changes[i];
+    const auto* uplink = std::get_if<v1::Uplink>(&change.wanted);
+    if (change.kind != ChangeKind::kUpdate || uplink == nullptr) continue;
+    const bool first =
+        resized_.contains(change.name) && !HasPortBeyond(*uplink, /*that_stays=*/true);
+    if (first != early) continue;
+    plan_.steps.push_back({Step::Call::kUpdate, i, !HasPortBeyond(*uplink, /*that_stays=*/false)});
+  }
+}
+
 void Orderer::ListSteps() {
   using Call = Step::Call;
   using enum ChangeKind;
   std::set<std::string> made;    // devices that come with a port of this plan
   std::set<std::string> in_use;  // uplinks that have ports
+  for (const Change& change : plan_.changes) {
+    const auto* uplink = std::get_if<v1::Uplink>(&change.wanted);
+    if (Goes(change)) leaving_.insert(change.name);
+    if (uplink == nullptr || change.kind != kUpdate) continue;
+    if (uplink->queues() != seen_.uplinks.at(change.name).queues()) resized_.insert(change.name);
+  }
   for (const size_t change : order_) {
     const v1::Port& port = PortOf(change);
     if (!port.peer_device().empty()) made.insert(port.peer_device());
@@ -143,16 +177,18 @@ void Orderer::ListSteps() {
     return change.kind == kCreate && before_.Against(uplink).empty() &&
            !made.contains(uplink.device());
   });
+  AddUplinkUpdates(/*early=*/true);
   for (const size_t i : order_) {
     const v1::Port& port = PortOf(i);
     const ChangeKind kind = plan_.changes[i].kind;
     const bool uplink_stays =
         seen_.uplinks.contains(port.uplink()) && !gone_.contains(port.uplink());
     const bool independent = kind != kReplace && uplink_stays && before_.Against(port).empty() &&
-                             !made.contains(port.device());
+                             !made.contains(port.device()) &&
+                             !(port.has_queue() && resized_.contains(port.uplink()));
     plan_.steps.push_back({kind == kUpdate ? Call::kUpdate : Call::kCreate, i, independent});
   }
-  AddSteps(Call::kUpdate, true, {kUpdate}, always);
+  AddUplinkUpdates(/*early=*/false);
 }
 
 }  // namespace

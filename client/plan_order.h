@@ -21,8 +21,9 @@ struct Mistake {
   std::string what;
 };
 
-// Fills plan.steps: ports go, uplinks go, uplinks come, ports come and change, each once nobody
-// else has its device and addresses any more; uplinks change. Where ports would wait for each other
+// Fills plan.steps: ports go, uplinks go, uplinks come, or get other queues; ports come and change,
+// each once nobody else has its device and addresses any more; uplinks change, or give up queues
+// that ports have asked for. Where ports would wait for each other
 // in a circle, one of them is made a kReplace. Mistakes, and no steps, where somebody has for good
 // what a port wants.
 std::vector<Mistake> OrderSteps(const SeenSwitch& seen, Plan& plan);

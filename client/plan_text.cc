@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <map>
 #include <stdexcept>
 
 #include "absl/strings/str_cat.h"
@@ -81,9 +83,22 @@ std::string ChangeJson(const Change& change) {
   return json + "}";
 }
 
+// queue_cpus: "{1: 0, 3: 1}".
+std::string MapText(const Message& message, const FieldDescriptor* field) {
+  const auto* reflection = message.GetReflection();
+  std::map<uint32_t, int32_t> pairs;
+  for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+    const Message& pair = reflection->GetRepeatedMessage(message, field, i);
+    pairs[pair.GetReflection()->GetUInt32(pair, field->message_type()->map_key())] =
+        pair.GetReflection()->GetInt32(pair, field->message_type()->map_value());
+  }
+  return absl::StrCat("{", absl::StrJoin(pairs, ", ", absl::PairFormatter(": ")), "}");
+}
+
 // A value as a line of a diff shows it.
 std::string ValueText(const Message& message, const FieldDescriptor* field) {
   const auto* reflection = message.GetReflection();
+  if (field->is_map()) return MapText(message, field);
   if (field->is_repeated()) {  // macs: in any order
     std::vector<std::string> values;
     for (int i = 0; i < reflection->FieldSize(message, field); ++i) {

@@ -1,5 +1,5 @@
 // vmqd-cli port list|show|del. The verbs that take a port's settings, add and set, are in
-// port_settings.cc.
+// port_settings.cc; history is in history.cc.
 #include "client/port.h"
 
 #include <iostream>
@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/command.h"
+#include "client/history.h"
 #include "client/output.h"
 #include "client/vhost_text.h"
 
@@ -159,6 +160,8 @@ void AddPortCommands(CLI::App& app, Session& session) {
           })
       .add_option("NAME", *name, "Name of the port")
       ->required();
+
+  AddPortHistoryVerb(resource, session);
 
   auto if_exists = std::make_shared<bool>(false);
   CLI::App& del =

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -20,6 +21,7 @@ using Stub = Connection::Stub;
 struct PortOptions {
   std::string name, tap, netdev, veth, host, vhost_user, uplink, vhost_role;
   std::vector<std::string> macs;
+  std::string home;  // "2" or "auto"
   uint32_t vlan = 0, weight = 0, queue = 0, mtu = 0, queue_pairs = 0;
   bool trusted = false, disabled = false, coalescing = true, may_exist = false;
 };
@@ -164,6 +166,10 @@ int SetPort(const CLI::App& verb, const Session& session, Connection& connection
   for (const std::string& field : FillCommon(verb, options, request.mutable_port())) {
     request.mutable_update_mask()->add_paths(field);
   }
+  if (Given(verb, "--queue")) {
+    request.mutable_update_mask()->add_paths("queue");
+    if (options.home != "auto") request.mutable_port()->set_queue(options.queue);
+  }
   if (Given(verb, "--disable")) {
     request.mutable_update_mask()->add_paths("disabled");
     request.mutable_port()->set_disabled(options.disabled);
@@ -243,6 +249,13 @@ void AddSetVerb(CLI::App& resource, Session& session) {
                            });
   *self = &verb;
   AddCommonOptions(verb, *options);
+  verb.add_option("--queue", options->home,
+                  "Home queue, where it stays; auto: placed and moved by vmqd")
+      ->check([options](const std::string& text) {
+        const bool good = text == "auto" || absl::SimpleAtoi(text, &options->queue);
+        return good ? "" : "wanted is the number of a queue, or auto";
+      })
+      ->type_name("QUEUE|auto");
   verb.add_flag("--trusted,!--no-trusted", options->trusted,
                 "Exempt from the source MAC check, or not");
   verb.add_flag("--coalescing,!--no-coalescing", options->coalescing,

@@ -62,6 +62,7 @@ v1::Uplink Complete(v1::Uplink uplink) {
   if (uplink.xdp_mode() == v1::XDP_MODE_UNSPECIFIED) uplink.set_xdp_mode(v1::NATIVE);
   if (uplink.steering() == v1::STEERING_UNSPECIFIED) uplink.set_steering(v1::SOFTWARE);
   if (uplink.wake_mode() == v1::WAKE_MODE_UNSPECIFIED) uplink.set_wake_mode(v1::ADAPTIVE);
+  if (uplink.balance_mode() == v1::BALANCE_MODE_UNSPECIFIED) uplink.set_balance_mode(v1::DYNAMIC);
   if (uplink.buffers_per_queue() == 0) uplink.set_buffers_per_queue(kDefaultBuffersPerQueue);
   return uplink;
 }
@@ -89,6 +90,7 @@ v1::SwitchConfig AsWritten(const v1::SwitchConfig& seen) {
     if (uplink.xdp_mode() == v1::NATIVE) uplink.clear_xdp_mode();
     if (uplink.steering() == v1::SOFTWARE) uplink.clear_steering();
     if (uplink.wake_mode() == v1::ADAPTIVE) uplink.clear_wake_mode();
+    if (uplink.balance_mode() == v1::DYNAMIC) uplink.clear_balance_mode();
     if (uplink.buffers_per_queue() == kDefaultBuffersPerQueue) uplink.clear_buffers_per_queue();
   }
   for (const v1::Port& from : seen.ports()) {

@@ -1,13 +1,13 @@
-// vmqd-cli uplink add|list|show|del.
+// vmqd-cli uplink add|list|show|del; uplink_set.cc has set, uplink_balance.cc what places queues.
 #include <iostream>
 #include <memory>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/command.h"
 #include "client/difference.h"
 #include "client/output.h"
+#include "client/uplink.h"
 
 namespace vmqd::cli {
 namespace {
@@ -56,6 +56,8 @@ void ShowUplink(const v1::Uplink& uplink) {
       {"buffers", CopyText(uplink)},
       {"steering", SteeringText(uplink)},
       {"wake-up", WakeModeText(uplink)},
+      {"balance", BalanceText(uplink)},
+      {"busy polling", uplink.busy_poll() ? uplink.busy_poll_state() : "off"},
       {"queues", queues},
       {"buffers per queue", absl::StrCat(uplink.buffers_per_queue())},
       {"mac", uplink.mac()},
@@ -107,6 +109,8 @@ struct AddOptions {
   std::string device, id, xdp_mode, steering, wake_mode;
   uint32_t queues = 0;
   uint32_t buffers = 0;
+  BalanceOptions balance;
+  bool busy_poll = false;
   bool may_exist = false;
 };
 
@@ -133,17 +137,10 @@ v1::CreateUplinkRequest RequestFrom(const AddOptions& options, std::vector<std::
   uplink->set_queues(options.queues);
   if (options.buffers != 0) given.push_back("buffers_per_queue");
   uplink->set_buffers_per_queue(options.buffers);
+  for (const std::string& field : FillBalance(options.balance, uplink)) given.push_back(field);
+  if (options.busy_poll) given.push_back("busy_poll");
+  uplink->set_busy_poll(options.busy_poll);
   return request;
-}
-
-void PrintAdded(const Session& session, const v1::Uplink& uplink, const char* verb) {
-  PrintAs(session.output, uplink, [&] {
-    std::cout << "uplink " << ShortName(uplink.name()) << " " << verb << ": "
-              << uplink.effective_queues()
-              << (uplink.effective_queues() == 1 ? " queue" : " queues") << ", "
-              << (uplink.zero_copy() ? "zero-copy" : "copy") << ", xdp " << XdpModeText(uplink)
-              << "\n";
-  });
 }
 
 int Add(const Session& session, Connection& connection, const AddOptions& options) {
@@ -152,7 +149,7 @@ int Add(const Session& session, Connection& connection, const AddOptions& option
   v1::Uplink uplink;
   const grpc::Status status = connection.Call(&Stub::CreateUplink, request, &uplink);
   if (status.ok()) {
-    PrintAdded(session, uplink, "added");
+    PrintUplinkLine(session, uplink, "added");
     return kDone;
   }
   if (!options.may_exist || status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
@@ -164,7 +161,7 @@ int Add(const Session& session, Connection& connection, const AddOptions& option
   if (!connection.Call(&Stub::GetUplink, get, &uplink).ok()) return Fail(connection, status);
   const auto differences = Differences(request.uplink(), uplink, given);
   if (differences.empty()) {
-    PrintAdded(session, uplink, "exists");
+    PrintUplinkLine(session, uplink, "exists");
     return kDone;
   }
   std::cerr << "vmqd-cli: uplink " << ShortName(uplink.name())
@@ -194,18 +191,33 @@ void AddUplinkAdd(CLI::App& resource, Session& session) {
           "adaptive (default): spin briefly, then sleep; poll: never sleep; interrupt: sleep "
           "at once")
       ->check(CLI::IsMember({"adaptive", "poll", "interrupt"}));
-  verb.add_option("--queues", options->queues, "Queues to serve, from queue 0; 0: all");
+  verb.add_option("--queues", options->queues,
+                  "Queues to serve, and for the device to have; 0: all it has");
   verb.add_option("--buffers", options->buffers,
                   "Buffers per queue, a power of two from 2048 to 131072; 0: 16384");
+  AddBalanceOptions(verb, options->balance);
+  verb.add_flag("--busy-poll", options->busy_poll,
+                "Workers run the NIC's receive processing themselves where the driver has it");
   verb.add_flag("--may-exist", options->may_exist,
                 "Succeed when it exists with the settings given here");
 }
 
 }  // namespace
 
+void PrintUplinkLine(const Session& session, const v1::Uplink& uplink, const char* verb) {
+  PrintAs(session.output, uplink, [&] {
+    std::cout << "uplink " << ShortName(uplink.name()) << " " << verb << ": "
+              << uplink.effective_queues()
+              << (uplink.effective_queues() == 1 ? " queue" : " queues") << ", "
+              << (uplink.zero_copy() ? "zero-copy" : "copy") << ", xdp " << XdpModeText(uplink)
+              << "\n";
+  });
+}
+
 void AddUplinkCommands(CLI::App& app, Session& session) {
   CLI::App& resource = AddResource(app, "uplink", "Physical NICs attached to the switch");
   AddUplinkAdd(resource, session);
+  AddUplinkSetVerb(resource, session);
 
   AddVerb(resource, session, "list", "List all uplinks", "vmqd-cli uplink list",
           [&session](Connection& connection) {

@@ -93,6 +93,7 @@ TEST(PlanTest, CreatesEverythingInOrder) {
             "    steering: software\n"
             "    wake_mode: adaptive\n"
             "    buffers_per_queue: 16384\n"
+            "    balance_mode: dynamic\n"
             "+ ports/a\n"
             "    uplink: uplinks/e0\n"
             "    kind: tap\n"
@@ -162,7 +163,7 @@ TEST(PlanTest, UpdatesReplacesAndDeletes) {
             "    macs: [02:00:00:00:00:01] -> [02:00:00:00:00:02]\n"
             "    vlan: 10 -> 0\n"
             "    weight: 100 -> 5\n"
-            "-/+ ports/b: peer_device, queue are immutable\n"
+            "-/+ ports/b: peer_device is immutable\n"
             "    peer_device: pb -> pb2\n"
             "    queue: none -> 1\n"
             "- ports/c\n");
@@ -172,22 +173,53 @@ TEST(PlanTest, UpdatesReplacesAndDeletes) {
   EXPECT_EQ(CountText(*pruned, 0), "nothing done");
 }
 
+TEST(PlanTest, WhatPlacesQueuesAndPortsIsUpdated) {
+  const auto plan = Planned(
+      "uplinks: [{device: e0, balance_mode: manual, queue_cpus: {10: 1, 2: 0}}]\n"
+      "ports: [{name: a, kind: tap, device: ta, macs: [\"02:00:00:00:00:01\"], queue: 1}]",
+      "uplinks: [{device: e0, queue_cpus: {2: 1}}]\n"
+      "ports: [{name: a, kind: tap, device: ta, macs: [\"02:00:00:00:00:01\"]}]");
+  ASSERT_THAT(plan, IsOk());
+  EXPECT_EQ(DiffText(*plan),
+            "~ uplinks/e0\n"
+            "    balance_mode: dynamic -> manual\n"
+            "    queue_cpus: {2: 1} -> {2: 0, 10: 1}\n"
+            "~ ports/a\n"
+            "    queue: none -> 1\n");
+}
+
 // Ports go before their uplink and come back after it, also those that the file does not name.
 TEST(PlanTest, AReplacedUplinkTakesItsPortsAlong) {
   const auto plan = Planned(
-      "uplinks: [{device: e0, queues: 2}]\n"
+      "uplinks: [{device: e0, buffers_per_queue: 2048}]\n"
       "ports: [{name: b, kind: veth, peer_device: pb}]\n",
       kSwitch);
   EXPECT_THAT(Steps(plan), ElementsAre("delete ports/b?", "delete ports/a?", "delete uplinks/e0",
                                        "create uplinks/e0", "create ports/b", "create ports/a"));
   EXPECT_EQ(DiffText(*plan),
-            "-/+ uplinks/e0: queues is immutable\n"
-            "    queues: 0 -> 2\n"
+            "-/+ uplinks/e0: buffers_per_queue is immutable\n"
+            "    buffers_per_queue: 16384 -> 2048\n"
             "-/+ ports/b: uplinks/e0 is replaced\n"
             "-/+ ports/a: uplinks/e0 is replaced\n");
   // With what vmqd chose for it, so that the container finds its address again.
   EXPECT_EQ(std::get<v1::Port>(plan->changes[1].wanted).macs(0), "02:00:00:00:01:62");
   EXPECT_EQ(std::get<v1::Port>(plan->changes[2].wanted).vlan(), 10);
+}
+
+// Before the ports that are for them, after the ports that have been on them.
+TEST(PlanTest, AnUplinkGetsAndGivesUpQueues) {
+  const std::string ports =
+      "ports: [{name: b, kind: tap, device: tb, macs: [\"02:00:00:00:00:0b\"]";
+  const std::string more = "uplinks: [{device: e0, queues: 8}]\n" + ports + ", queue: 7}]\n";
+  const std::string fewer = "uplinks: [{device: e0, queues: 2}]\n" + ports + "}]\n";
+  EXPECT_THAT(Steps(Planned(more, "uplinks: [{device: e0, queues: 2}]\n")),
+              ElementsAre("update uplinks/e0?", "create ports/b"));
+  EXPECT_THAT(Steps(Planned("uplinks: [{device: e0, queues: 2}]\n", more, true)),
+              ElementsAre("delete ports/b?", "update uplinks/e0"));
+  EXPECT_THAT(Steps(Planned("uplinks: [{device: e0, queues: 2}]\n", more)),
+              ElementsAre("update uplinks/e0"));  // and is refused
+  EXPECT_THAT(Steps(Planned(fewer, "uplinks: [{device: e0}]\n" + ports + "}]\n")),
+              ElementsAre("update uplinks/e0?"));
 }
 
 TEST(PlanTest, AnotherUplinkInstead) {
@@ -346,7 +378,8 @@ TEST(PlanTextTest, JsonIsJson) {
             "[{\"field\": \"wake_mode\", \"before\": \"adaptive\", \"after\": \"poll\"}], "
             "\"wanted\": "
             "{\"name\":\"uplinks/e0\",\"device\":\"e0\",\"xdpMode\":\"NATIVE\",\"steering\":"
-            "\"SOFTWARE\",\"wakeMode\":\"POLL\",\"buffersPerQueue\":16384}}],\n"
+            "\"SOFTWARE\",\"wakeMode\":\"POLL\",\"buffersPerQueue\":16384,\"balanceMode\":"
+            "\"DYNAMIC\"}}],\n"
             " \"steps\": 1,\n"
             " \"stepsDone\": 1,\n"
             " \"kept\": [\"ports/a\", \"ports/b\"],\n"
