@@ -7,6 +7,8 @@
 //   connect N PATH large|plain                                                         -> ok
 //   tap N DEVICE              makes a tap with the guest's offloads, for pump         -> ok
 //   pump SECONDS              frames between taps and rings, of all guests that have a tap -> ok
+//   strain SECONDS MAC        all guests keep their transmit rings full of TCP frames of 40
+//                             segments to MAC, which costs them next to nothing            -> ok
 //   close N                                                                            -> ok
 // An error is answered with "error SENTENCE". Guest N has MAC 02:00:00:00:00:0N. A `large` one has
 // all offloads, a `plain` one none; both merge receive buffers of a page, as a Linux guest does.
@@ -38,6 +40,7 @@ namespace {
 constexpr uint32_t kRing = 256;       // QEMU's own choice
 constexpr uint32_t kBurst = 32;       // frames
 constexpr uint32_t kReceived = 4096;  // bytes of a receive buffer
+constexpr uint16_t kSegment = 1448;   // bytes of TCP payload
 
 int64_t NowNs() {
   timespec now{};
@@ -77,6 +80,33 @@ class Guest {
     if (tap_.get() < 0) return;
     FromTap();
     ToTap();
+  }
+
+  // The same frame over and over: 40 segments for whoever cuts it.
+  void PrepareStrain(const MacAddress& source, const MacAddress& destination) {
+    FrameSpec spec;
+    spec.source = source;
+    spec.destination = destination;
+    spec.checksum = Checksum::kPartial;
+    spec.payload = Pattern(40 * kSegment);
+    const BuiltFrame frame = Build(spec);
+    virtio_net_hdr header{};
+    header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    header.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+    header.hdr_len = static_cast<uint16_t>(frame.payload);
+    header.gso_size = kSegment;
+    header.csum_start = static_cast<uint16_t>(frame.transport);
+    header.csum_offset = static_cast<uint16_t>(frame.field - frame.transport);
+    uint8_t* slot = front_.memory().At(front_.slot(0));
+    std::memset(slot, 0, FrontEnd::kHeader);
+    std::memcpy(slot, &header, sizeof(header));
+    std::memcpy(slot + FrontEnd::kHeader, frame.bytes.data(), frame.bytes.size());
+    strain_bytes_ = static_cast<uint32_t>(FrontEnd::kHeader + frame.bytes.size());
+  }
+  void Strain() {
+    while (front_.transmit().Reap()) continue;
+    while (front_.transmit().Add({{front_.slot(0), strain_bytes_}})) continue;
+    if (front_.transmit().ShouldKick()) front_.Kick(1);
   }
 
   bool Received() { return front_.receive().Reap().has_value(); }
@@ -132,6 +162,7 @@ class Guest {
   FrontEnd front_;
   std::vector<uint64_t> buffer_of_ = std::vector<uint64_t>(kRing);
   TestFd tap_;
+  uint32_t strain_bytes_ = 0;
   std::vector<uint32_t> free_slots_, slot_of_ = std::vector<uint32_t>(kRing);
 };
 
@@ -143,6 +174,7 @@ class Guests {
     int number = 0;
     if (!(words >> verb >> number)) return "error no such command";
     if (verb == "pump") return Pump(number), "ok";
+    if (verb == "strain") return Strain(number, words) ? "ok" : "error no such address";
     if (verb == "close") return guests_.erase(number), "ok";
     if (verb == "listen" || verb == "connect") return Attach(verb, number, words);
     if (guests_.count(number) == 0) return "error no such guest";
@@ -182,6 +214,22 @@ class Guests {
     for (const int64_t end = NowNs() + seconds * int64_t{1000000000}; NowNs() < end;) {
       for (auto& [number, guest] : guests_) guest->Pump();
     }
+  }
+
+  // A full ring lasts a worker for milliseconds.
+  bool Strain(int seconds, std::istringstream& words) {
+    std::string text;
+    words >> text;
+    const auto destination = MacAddress::Parse(text);
+    if (!destination.ok()) return false;
+    for (auto& [number, guest] : guests_) {
+      guest->PrepareStrain({{2, 0, 0, 0, 0, static_cast<uint8_t>(number)}}, *destination);
+    }
+    for (const int64_t end = NowNs() + seconds * int64_t{1000000000}; NowNs() < end;) {
+      for (auto& [number, guest] : guests_) guest->Strain();
+      usleep(500);
+    }
+    return true;
   }
 
   std::map<int, std::unique_ptr<Guest>> guests_;

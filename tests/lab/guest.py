@@ -61,18 +61,25 @@ class Tap:
                 "-device", f"virtio-net-pci,netdev=n0,mac={mac},romfile=,vectors=0")
 
 
+def _numa(nodes, cpus, memory_mib):
+    for node in range(nodes):
+        first, end = node * cpus // nodes, (node + 1) * cpus // nodes
+        yield from ("-object", f"memory-backend-ram,id=node{node},size={memory_mib // nodes}M",
+                    "-numa", f"node,nodeid={node},cpus={first}-{end - 1},memdev=node{node}")
+
+
 class Guest:
     """One running VM. `namespace` is where QEMU runs; it needs .command(*words) -> list.
 
     `network` is the name of a tap, a Vhost, or None. A guest with an `address` has it from its
     first moment, and after every reboot; one that `reboots` does not end its VM by doing so. With
     `incoming`, such as "unix:PATH", nothing boots: a VM of the same make migrates to there. What
-    plug_memory() may add is `slots` times, up to 1 GiB in all. `initramfs`: a file to boot from in
-    place of image()'s.
+    plug_memory() may add is `slots` times, up to 1 GiB in all. CPUs and memory are shared out among
+    `nodes` NUMA nodes, in order. `initramfs`: a file to boot from in place of image()'s.
     """
 
-    def __init__(self, namespace, network, mac, memory_mib=160, *, cpus=1, address=None,
-                 reboots=False, incoming=None, slots=0, initramfs=None):
+    def __init__(self, namespace, network, mac, memory_mib=160, *, cpus=1, nodes=1,
+                 address=None, reboots=False, incoming=None, slots=0, initramfs=None):
         kernel, stock_initramfs = image()
         self._lines = queue.Queue()
         self._console = collections.deque(maxlen=400)
@@ -86,6 +93,7 @@ class Guest:
                 namespace.command(
                     "qemu-system-x86_64", "-accel", "tcg", "-m", memory, "-smp", cpus,
                     "-nodefaults", *([] if reboots else ["-no-reboot"]), "-display", "none",
+                    *(_numa(nodes, cpus, memory_mib) if nodes > 1 else ()),
                     *(["-incoming", incoming] if incoming else []),
                     "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs or stock_initramfs,
                     "-append", arguments, "-chardev", f"socket,id=qmp,fd={far_end.fileno()}",

@@ -86,8 +86,8 @@ class VmqnicGuest(guest.Guest):
     VMQD = (f"/opt/vmqd --address {CONTROL} --state-directory /tmp/state "
             "--bpf-directory /sys/fs/bpf/vmqd --vhost-directory /tmp/vhost")
 
-    def __init__(self, directory):
-        super().__init__(Here(), None, None, memory_mib=400, cpus=2,
+    def __init__(self, directory, cpus=2, nodes=1):
+        super().__init__(Here(), None, None, memory_mib=400, cpus=cpus, nodes=nodes,
                          initramfs=initramfs(directory))
 
     def set_up(self):

@@ -192,7 +192,8 @@ def world():
 
 
 VOLATILE = {"counters", "rates", "sockets", "busyPercent", "inPkts", "outPkts", "drops", "wakeups",
-            "toHostPkts", "misplacedPkts", "buffersFree", "uptimeSeconds", "replicatedPkts", "napi"}
+            "toHostPkts", "misplacedPkts", "buffersFree", "uptimeSeconds", "replicatedPkts", "napi",
+            "loads", "otherPercent"}
 
 
 def settled(message):

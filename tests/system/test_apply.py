@@ -176,10 +176,10 @@ def test_an_uplink_is_replaced_with_its_ports(lab, files):
     files.apply(SWITCH)
     lab.cli("port", "add", "extra", "--tap", "extra", "--mac", frames.vm_mac(77), "--vlan", "7")
     web = lab.cli("port", "show", "web")["effectiveMacs"]
-    plan = files.apply(SWITCH.replace("device: nic0", "device: nic0\n    queues: 2"))
+    plan = files.apply(SWITCH.replace("device: nic0", "device: nic0\n    buffersPerQueue: 8192"))
     assert actions(plan) == {name: "replace" for name in (
         "uplinks/nic0", "ports/vm1", "ports/web", "ports/host", "ports/extra")}
-    assert lab.cli("uplink", "show", "nic0")["effectiveQueues"] == 2
+    assert lab.cli("uplink", "show", "nic0")["buffersPerQueue"] == 8192
     assert lab.cli("port", "show", "extra")["vlan"] == 7
     assert lab.cli("port", "show", "web")["effectiveMacs"] == web
 
@@ -282,7 +282,9 @@ def some_uplink(rng, device):
     uplink = {"name": rng.choice((device, f"{device}.x")), "device": device}
     for field, values in (("xdpMode", ("NATIVE", "AUTO")), ("wakeMode", ("ADAPTIVE", "INTERRUPT")),
                           ("steering", ("SOFTWARE", "EXTERNAL", "HARDWARE")), ("queues", (1, 2)),
-                          ("buffersPerQueue", (4096, 8192))):
+                          ("buffersPerQueue", (4096, 8192)),
+                          ("balanceMode", ("DYNAMIC", "MANUAL", "STATIC")),
+                          ("queueCpus", ({"0": 1}, {"0": 0}))):
         if rng.random() < 0.3:
             uplink[field] = rng.choice(values)
     return uplink
@@ -322,7 +324,8 @@ def said(config, exported):
     """Both without what vmqd chose, by name, in a form that compares."""
     chosen = {port["name"]: {field for field in CHOSEN if field not in port}
               for port in config.get("ports", [])}
-    defaults = {"xdpMode": "NATIVE", "wakeMode": "ADAPTIVE", "steering": "SOFTWARE"}
+    defaults = {"xdpMode": "NATIVE", "wakeMode": "ADAPTIVE", "steering": "SOFTWARE",
+                "balanceMode": "DYNAMIC"}
 
     def spell(item, leave_out=()):
         return {field: sorted(value) if isinstance(value, list) else value

@@ -217,8 +217,8 @@ def test_tab(shell):
 
 
 def test_all_that_fits(shell):
-    assert sorted(shell.all("vmqd-cli port ")) == ["add", "attach-help", "del", "list", "set",
-                                                     "show"]
+    assert sorted(shell.all("vmqd-cli port ")) == ["add", "attach-help", "del", "history",
+                                                     "list", "set", "show"]
     assert shell.all("vmqd-cli port show ") == ["vm1", "vm2", "web"]
 
 

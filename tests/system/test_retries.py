@@ -360,7 +360,7 @@ def test_a_star_in_the_mask_means_everything(api):
                               update_mask=star)
     assert uplink.wake_mode == v1.INTERRUPT
     refused("INVALID_ARGUMENT", "FIELD_IMMUTABLE", "update_mask", api.UpdateUplink,
-            uplink=v1.Uplink(name="uplinks/nic0"), update_mask={"paths": ["queues"]})
+            uplink=v1.Uplink(name="uplinks/nic0"), update_mask={"paths": ["steering"]})
     refused("INVALID_ARGUMENT", "FIELD_UNKNOWN", "update_mask", api.UpdateUplink,
             uplink=v1.Uplink(name="uplinks/nic0"), update_mask={"paths": ["colour"]})
 

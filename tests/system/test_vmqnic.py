@@ -5,6 +5,8 @@ steering the card puts it on the home queue, by rules that are there as long as 
 and no longer; what the card refuses is told, and costs no frame.
 """
 
+import re
+
 import pytest
 
 from tests.lab import frames, guest_image
@@ -198,3 +200,92 @@ def test_drivers_differ(vm, knobs):
     assert list(vm.rules().values()) == [(VM1, 20, home(vm, "vm1"))]
     check_delivered(vm, "vm1", VM1, 100, 20)
     assert misplaced(vm) == 0
+
+
+def test_rule_goes_with_its_port(vm):
+    """The port goes from queue to queue, and the card sends its frames after it."""
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm1", VM1)
+    for queue in (3, 2, 0, 1):
+        vm.cli("port", "set", "vm1", "--queue", queue)
+        assert home(vm, "vm1") == queue
+        assert [rule[2] for rule in vm.rules().values()] == [queue]
+        received = check_delivered(vm, "vm1", VM1, 200)
+        assert received[queue] == 200, f"at home on {queue}: {received}"
+    assert misplaced(vm) == 0
+
+
+# --- other numbers of queues
+
+
+def channels(vm):
+    now = vm.ethtool("-l").output.split("Current hardware settings:")[1]
+    return int(re.search(r"Combined:\s+(\d+)", now)[1])
+
+
+def test_card_gets_other_queues(vm):
+    """With their rules, and a hash over what is left; in the end it has what it had."""
+    had, table = channels(vm), vm.indirection()
+    vm.cli("uplink", "add", NIC, "--steering", "hardware", "--queues", 2, "--buffers", 2048)
+    vm.add_vm("vm1", VM1)
+    vm.add_vm("vm2", VM2, "--vlan", 20)
+    for queues in (2, 8, 3, 16, 2):
+        shown = vm.cli("uplink", "set", NIC, "--queues", queues)
+        assert shown["effectiveQueues"] == channels(vm) == queues
+        homes = {port: home(vm, port) for port in ("vm1", "vm2")}
+        assert sorted(vm.rules().values(), key=str) == sorted(
+            [(VM1, None, homes["vm1"]), (VM2, 20, homes["vm2"])], key=str)
+        assert set(vm.indirection()) == set(range(queues)) - set(homes.values()) or queues == 2
+        for port, mac, vlan in (("vm1", VM1, None), ("vm2", VM2, 20)):
+            received = check_delivered(vm, port, mac, 100, vlan)
+            assert received[homes[port]] == 100 and len(received) == queues, received
+    assert misplaced(vm) == 0
+    vm.end()
+    assert channels(vm) == had and vm.indirection() == table and not vm.rules()
+
+
+# --- busy polling
+
+
+def delay(vm):
+    """How often, and how long, the card's interrupts are deferred."""
+    return vm.run(f"cd /sys/class/net/{NIC} && cat napi_defer_hard_irqs gro_flush_timeout").output.split()
+
+
+def polled(vm):
+    """Frames that a process took from a card itself, in place of an interrupt."""
+    names, numbers = (line.split() for line in vm.run("grep ^TcpExt: /proc/net/netstat").output.splitlines())
+    return int(dict(zip(names, numbers))["BusyPollRxPackets"])
+
+
+def busy_state(vm):
+    return vm.cli("uplink", "show", NIC).get("busyPollState", "")
+
+
+def test_busy_polling(vm):
+    """Workers that never sleep take frames themselves; the card is as it was when they end."""
+    vm.cli("uplink", "add", NIC, "--queues", 2, "--wake-mode", "poll", "--busy-poll")
+    vm.add_vm("vm1", VM1, "--queue", 0)
+    vm.add_vm("vm2", VM2, "--queue", 1)
+    for port, mac in (("vm1", VM1), ("vm2", VM2)):  # a socket learns its NAPI by its first frame
+        check_delivered(vm, port, mac, 200)
+    wait_until(lambda: busy_state(vm) == "queues 0,1: busy polled", 20, what="busy polling")
+    assert delay(vm) == ["2", "200000"]
+    before = polled(vm)
+    check_delivered(vm, "vm1", VM1, 400)
+    check_delivered(vm, "vm2", VM2, 400)
+    assert polled(vm) > before, "every frame came by an interrupt"
+    vm.cli("uplink", "set", NIC, "--no-busy-poll")
+    assert delay(vm) == ["0", "0"] and not busy_state(vm)
+    before = polled(vm)
+    check_delivered(vm, "vm1", VM1, 100)
+    assert polled(vm) == before
+    vm.cli("uplink", "set", NIC, "--busy-poll")
+    assert delay(vm) == ["2", "200000"]
+    vm.end("KILL")
+    assert delay(vm) == ["2", "200000"], "nobody was there to put it back"
+    vm.start()
+    wait_until(lambda: vm.cli("port", "show", "vm1")["operStatus"] == "UP", 20, what="vm1 up")
+    check_delivered(vm, "vm1", VM1, 100)
+    vm.end()
+    assert delay(vm) == ["0", "0"]

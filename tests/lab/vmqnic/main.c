@@ -2,6 +2,7 @@
 /* The two network devices of a pair, and the module. */
 #include <linux/etherdevice.h>
 #include <linux/module.h>
+#include <linux/platform_device.h>
 
 #include "vmqnic.h"
 
@@ -9,7 +10,12 @@ static unsigned int queues = 4;
 module_param(queues, uint, 0444);
 MODULE_PARM_DESC(queues, "queues in use at first, 1-16");
 
+static int node = NUMA_NO_NODE;
+module_param(node, int, 0444);
+MODULE_PARM_DESC(node, "NUMA node the card sits at; -1: it has no place in the machine");
+
 static struct vmqnic *the_nic;
+static struct platform_device *slot; /* where the card sits; NULL: nowhere */
 
 static struct vmqnic *nic_of(struct net_device *wire)
 {
@@ -170,6 +176,8 @@ static struct vmqnic *make_pair(void)
 	nic->ring_size = VMQNIC_RING;
 	spin_lock_init(&nic->steering);
 	strscpy(dev->name, "vmqnic0", IFNAMSIZ);
+	if (slot)
+		SET_NETDEV_DEV(dev, &slot->dev);
 	set_up(dev, &nic_ops);
 	dev->ethtool_ops = &vmqnic_ethtool_ops;
 	dev->hw_features |= NETIF_F_NTUPLE; /* off at first, as with most drivers */
@@ -182,6 +190,20 @@ static struct vmqnic *make_pair(void)
 	return nic;
 }
 
+/* Its node has to be known before it is added: sysfs shows it or not from then on. */
+static bool make_slot(void)
+{
+	slot = platform_device_alloc("vmqnic", PLATFORM_DEVID_NONE);
+	if (!slot)
+		return false;
+	set_dev_node(&slot->dev, node);
+	if (!platform_device_add(slot))
+		return true;
+	platform_device_put(slot);
+	slot = NULL;
+	return false;
+}
+
 static int __init vmqnic_init(void)
 {
 	struct vmqnic *nic;
@@ -189,19 +211,25 @@ static int __init vmqnic_init(void)
 
 	if (!queues || queues > VMQNIC_MAX_QUEUES)
 		return -EINVAL;
-	nic = make_pair();
-	if (!nic)
+	if (node != NUMA_NO_NODE && !make_slot())
 		return -ENOMEM;
+	nic = make_pair();
+	if (!nic) {
+		platform_device_unregister(slot);
+		return -ENOMEM;
+	}
 	err = register_netdev(nic->dev);
 	if (!err) {
 		err = register_netdev(nic->wire);
 		if (err)
 			unregister_netdev(nic->dev);
 	}
-	if (err)
-		free_pair(nic);
-	else
+	if (!err) {
 		the_nic = nic;
+		return 0;
+	}
+	free_pair(nic);
+	platform_device_unregister(slot);
 	return err;
 }
 module_init(vmqnic_init);
@@ -212,6 +240,7 @@ static void __exit vmqnic_exit(void)
 	unregister_netdev(the_nic->wire);
 	unregister_netdev(the_nic->dev);
 	free_pair(the_nic);
+	platform_device_unregister(slot);
 }
 module_exit(vmqnic_exit);
 

@@ -48,6 +48,13 @@ int vmqnic_resize_rings(struct vmqnic *nic, u32 size)
 	return 0;
 }
 
+/* Off from here until the queue was polled, and nobody wants to poll it again soon. */
+static void interrupt(struct vmqnic_queue *queue)
+{
+	if (xchg(&queue->interrupt, false))
+		napi_schedule(&queue->napi);
+}
+
 static int poll(struct napi_struct *napi, int budget)
 {
 	struct vmqnic_queue *queue = container_of(napi, struct vmqnic_queue, napi);
@@ -74,8 +81,11 @@ static int poll(struct napi_struct *napi, int budget)
 	if (redirected)
 		xdp_do_flush();
 	rcu_read_unlock();
-	if (done < budget)
-		napi_complete_done(napi, done);
+	if (done < budget && napi_complete_done(napi, done)) {
+		smp_store_mb(queue->interrupt, true);
+		if (!__ptr_ring_empty(&queue->ring)) /* came before that */
+			interrupt(queue);
+	}
 	return done;
 }
 
@@ -107,6 +117,7 @@ static int start_queue(struct vmqnic_queue *queue)
 		netif_napi_del(&queue->napi);
 	else
 		napi_enable(&queue->napi);
+	queue->interrupt = true;
 	return err;
 }
 
@@ -148,5 +159,5 @@ void vmqnic_receive(struct vmqnic *nic, struct sk_buff *skb)
 		kfree_skb(skb);
 		return;
 	}
-	napi_schedule(&queue->napi);
+	interrupt(queue);
 }

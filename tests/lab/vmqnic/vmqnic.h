@@ -40,6 +40,7 @@ struct vmqnic_queue {
 	u64 bytes;
 	u64 dropped;	   /* by NAPI: the XDP program, no memory */
 	atomic64_t missed; /* the ring was full, or a rule said so */
+	int interrupt; /* on: the next frame raises it */
 };
 
 struct vmqnic_rule {
