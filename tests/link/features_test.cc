@@ -2,20 +2,15 @@
 #include <gmock/gmock.h>
 
 #include "daemon/xdp/link.h"
-#include "tests/support/own_namespace.h"
+#include "tests/link/own_veth.h"
 
 namespace vmqd {
 namespace {
 
 using absl::StatusCode;
 
-class FeaturesTest : public OwnNamespace {
+class FeaturesTest : public OwnVeth {
  protected:
-  void SetUp() override {
-    OwnNamespace::SetUp();
-    if (IsSkipped()) return;
-    ASSERT_OK(CreateVeth("va", "vb", 1500));
-  }
   static bool Active(std::string_view feature) {
     auto found = GetFeature("va", feature);
     EXPECT_OK(found);

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "daemon/xdp/link.h"
-#include "tests/support/own_namespace.h"
+#include "tests/link/own_veth.h"
 
 namespace vmqd {
 namespace {
@@ -55,12 +55,11 @@ class Events {
   std::vector<Event> events_;
 };
 
-class MonitorTest : public OwnNamespace {
+class MonitorTest : public OwnVeth {
  protected:
   void SetUp() override {
-    OwnNamespace::SetUp();
+    OwnVeth::SetUp();
     if (IsSkipped()) return;
-    ASSERT_OK(CreateVeth("va", "vb", 1500));
     va_ = FindLink("va")->ifindex;
   }
   void Start() {
