@@ -332,7 +332,7 @@ void Fabric::Steer(UplinkRuntime& uplink) {
   for (auto& [id, port] : ports_) {
     if (port.runtime == nullptr || &port.runtime->uplink() != &uplink) continue;
     for (const NicFilter& filter : port.runtime->NicFilters()) {
-      rules[filter] = port.runtime->place().placement.queue;
+      rules[filter] = port.runtime->HomeQueues();
     }
   }
   uplink.Steer(std::move(rules));

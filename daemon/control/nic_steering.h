@@ -1,10 +1,13 @@
 // NicSteering: the rules by which the NIC of an uplink sends frames to the home queues of their
-// ports, and the table by which it spreads the rest. A part of UplinkRuntime, called by the Switch
-// under its mutex.
+// ports, the RSS contexts of rules for several queues, and the table by which the NIC spreads the
+// rest. A part of UplinkRuntime, called by the Switch under its mutex.
 //
-// Rules and table are borrowed settings: in the ledger before they are set, put back when their
-// port or the uplink goes, and taken over from a daemon that died. A rule that the NIC refuses
-// costs nothing but the hand-over of its frames, and is tried again with the next change.
+// All of them are borrowed settings: in the ledger before they are set, put back when their port or
+// the uplink goes, rules before the contexts they name, and taken over from a daemon that died.
+// There is one context for all rules with the same queues; where somebody has made such a one
+// before, theirs is used, and stays. What the NIC refuses costs nothing but the hand-over of
+// frames, and is tried again with the next change: a port without its rule, or its context, has its
+// flows spread by the hash with the rest.
 #ifndef VMQD_DAEMON_CONTROL_NIC_STEERING_H_
 #define VMQD_DAEMON_CONTROL_NIC_STEERING_H_
 
@@ -46,6 +49,9 @@ class NicSteering {
 
  private:
   void SetRules();
+  std::map<NicQueues, absl::Status> MakeContexts();
+  void DropContexts();
+  void ForgetLostContexts();
   absl::Status SpreadRest();
   absl::StatusOr<std::vector<uint32_t>> SpreadAtFirst() const;
   std::vector<uint32_t> QueuesOfRest(const std::vector<uint32_t>& at_first) const;

@@ -119,8 +119,9 @@ class PortRuntime {
   const std::atomic<bool>& link_up() const { return link_up_; }
 
   PortEntry Entry();
-  // What the NIC is to send to the home queue.
+  // What the NIC is to send to which queues.
   std::vector<NicFilter> NicFilters() const;
+  NicQueues HomeQueues() const;
   uint32_t BuffersHeld() const;  // for its device's sockets, of the memory of:
   uint32_t memory_queue() const { return memory_queue_; }
   PortStatus Status() const;
@@ -181,7 +182,6 @@ class PortRuntime {
   }
   QueueRuntime& home() const { return uplink_.queues()[place_.placement.queue]; }
   void DescribeLink(PortStatus& status) const;
-  void DescribeSteering(PortStatus& status) const;
   VhostPortStatus VhostNow() const;
   uint32_t EffectiveMtu() const;
   void DrainVmSocket(Pair& pair);

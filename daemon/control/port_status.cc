@@ -1,5 +1,6 @@
 // What a port is for the workers, and what it reports: PortRuntime's reading half.
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/control/port_runtime.h"
@@ -114,21 +115,16 @@ void PortRuntime::DescribeLink(PortStatus& status) const {
   }
 }
 
-// The flows of several queue pairs are spread by the NIC's hash: a rule would send them all to one.
 std::vector<NicFilter> PortRuntime::NicFilters() const {
   std::vector<NicFilter> filters;
-  if (place_.pairs > 1) return filters;
   for (const MacAddress& mac : config_.macs) filters.push_back({mac, config_.vlan});
   return filters;
 }
 
-void PortRuntime::DescribeSteering(PortStatus& status) const {
-  const std::vector<NicFilter> filters = NicFilters();
-  status.steering = uplink_.SteeringOf(filters, status.steering_reason);
-  if (status.steering == Steering::kHardware && filters.empty()) {
-    status.steering = Steering::kSoftware;
-    status.steering_reason = "the NIC's hash spreads its flows over several queue pairs";
-  }
+NicQueues PortRuntime::HomeQueues() const {
+  std::set<uint32_t> queues;
+  for (const Pair& pair : pairs_) queues.insert(pair.queue);
+  return {queues.begin(), queues.end()};
 }
 
 VhostPortStatus PortRuntime::VhostNow() const {
@@ -193,7 +189,7 @@ PortStatus PortRuntime::Status() const {
                                              " queues, each serves one pair");
   }
   status.loads = LoadsOf(load_);
-  DescribeSteering(status);
+  status.steering = uplink_.SteeringOf(NicFilters(), status.steering_reason);
   if (vhost_ != nullptr) status.vhost = VhostNow();
   return status;
 }

@@ -144,11 +144,10 @@ absl::Status DeviceSettings::Make(int ifindex, BorrowedSetting wanted) {
       return made;
     }
   }
-  if (known != changes_.end()) {
-    known->setting = std::move(wanted);
-  } else {
-    changes_.push_back({.ifindex = ifindex, .setting = std::move(wanted)});
-  }
+  // The last change of all, as it is in the ledger: it may need one that was made since it was
+  // first made itself.
+  if (known != changes_.end()) changes_.erase(known);
+  changes_.push_back({.ifindex = ifindex, .setting = std::move(wanted)});
   return absl::OkStatus();
 }
 

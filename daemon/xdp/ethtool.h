@@ -1,5 +1,5 @@
 // The ethtool ioctl (SIOCETHTOOL) for one device of the calling thread's network namespace. Used by
-// link.cc, link_features.cc, nic_rules.cc and nic_spread.cc; control threads.
+// link*.cc and nic_*.cc; control threads.
 #ifndef VMQD_DAEMON_XDP_ETHTOOL_H_
 #define VMQD_DAEMON_XDP_ETHTOOL_H_
 

@@ -1,7 +1,10 @@
 // Receive rules of a NIC, set through ethtool's ntuple interface: frames for a destination MAC, and
-// perhaps on a VLAN, are received on one queue. What drivers differ in (who chooses a rule's place,
-// how a VLAN is to be masked) is tried, not looked up by name, and every rule is read back: some
-// drivers take what they do not do.
+// perhaps on a VLAN, are received on one queue, or on one of several that the NIC chooses by the
+// hash of their flow. Then the rule has FLOW_RSS and names an RSS context (nic_contexts.h); what
+// the context's table says is added to the rule's own queue, which is 0.
+//
+// What drivers differ in (nic_quirks.h) is tried, not looked up by name, and every rule is read
+// back: some drivers take what they do not do.
 //
 // Control threads, in the device's network namespace; blocking. No state: the NIC has it.
 #ifndef VMQD_DAEMON_XDP_NIC_RULES_H_
@@ -11,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,26 +30,29 @@ struct NicFilter {
   friend auto operator<=>(const NicFilter&, const NicFilter&) = default;
 };
 
-using NicRules = std::map<NicFilter, uint32_t>;  // to the queue
+// Ascending. Not empty.
+using NicQueues = std::vector<uint32_t>;
+using NicRules = std::map<NicFilter, NicQueues>;
 
 // "02:00:00:00:00:01", "02:00:00:00:00:01 vlan 20".
 std::string DescribeFilter(const NicFilter& filter);
 absl::StatusOr<NicFilter> ParseFilter(const std::string& text);
 
-// The queue to which a rule sends what `filter` says; nothing when there is no rule for it.
+// The queues to which a rule sends what `filter` says; nothing when there is no rule for it.
 // kFailedPrecondition: there is one that does something else with it. kUnimplemented, here and
 // below: the device has no rules.
-absl::StatusOr<std::optional<uint32_t>> RuleQueue(const std::string& device,
-                                                  const NicFilter& filter);
+absl::StatusOr<std::optional<NicQueues>> RuleQueues(const std::string& device,
+                                                    const NicFilter& filter);
 
-// Adds the rule, or changes its queue. What the kernel refuses is told with what drivers mean by
+// Adds the rule, or changes its queues. What the kernel refuses is told with what drivers mean by
 // it: kUnavailable (busy) while AF_XDP sockets are bound, kResourceExhausted (full), ...
-absl::Status SetRule(const std::string& device, const NicFilter& filter, uint32_t queue);
+// kNotFound: several queues, over which there is no context.
+absl::Status SetRule(const std::string& device, const NicFilter& filter, const NicQueues& queues);
 
 // Nothing when there is none.
 absl::Status RemoveRule(const std::string& device, const NicFilter& filter);
 
-// All rules for a MAC address, with or without a VLAN, that send frames to one queue.
+// All rules for a MAC address, with or without a VLAN, that send frames to queues.
 absl::StatusOr<NicRules> ReadRules(const std::string& device);
 
 // How many rules the NIC has, whoever made them.

@@ -38,8 +38,9 @@ absl::StatusOr<std::vector<uint32_t>> ReadTable(const std::string& device) {
   return std::vector<uint32_t>(table.elements(), table.elements() + *size);
 }
 
-// The first entries, as many as it takes until the rest only repeats them.
-std::vector<uint32_t> Shortest(std::vector<uint32_t> table) {
+}  // namespace
+
+std::vector<uint32_t> ShortestSpread(std::vector<uint32_t> table) {
   for (size_t length = 1; length < table.size(); ++length) {
     if (std::equal(table.begin() + static_cast<ptrdiff_t>(length), table.end(), table.begin())) {
       table.resize(length);
@@ -48,18 +49,20 @@ std::vector<uint32_t> Shortest(std::vector<uint32_t> table) {
   return table;
 }
 
-}  // namespace
+std::vector<uint32_t> InitialSpread(const std::string& device) {
+  std::vector<uint32_t> all(EthtoolReceiveChannels(device));
+  std::iota(all.begin(), all.end(), 0U);
+  return all;
+}
 
 absl::StatusOr<std::vector<uint32_t>> ReadSpread(const std::string& device) {
   auto table = ReadTable(device);
   if (!table.ok()) return table.status();
-  return Shortest(*std::move(table));
+  return ShortestSpread(*std::move(table));
 }
 
 absl::Status WriteSpread(const std::string& device, const std::vector<uint32_t>& queues) {
-  std::vector<uint32_t> all(EthtoolReceiveChannels(device));
-  std::iota(all.begin(), all.end(), 0U);
-  if (queues == all) {
+  if (queues == InitialSpread(device)) {
     ethtool_rxfh_indir initial{.cmd = ETHTOOL_SRXFHINDIR};
     const std::vector<uint32_t> none;
     if (EthtoolCall(device, &initial) == 0 && ReadSpread(device).value_or(none) == queues) {

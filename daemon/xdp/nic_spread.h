@@ -20,6 +20,12 @@ absl::StatusOr<std::vector<uint32_t>> ReadSpread(const std::string& device);
 // is what a driver begins with, and is set by asking for that: from then on it follows ethtool -L.
 absl::Status WriteSpread(const std::string& device, const std::vector<uint32_t>& queues);
 
+// That beginning, as ReadSpread tells it.
+std::vector<uint32_t> InitialSpread(const std::string& device);
+
+// The first entries of a table, as many as it takes until the rest only repeats them.
+std::vector<uint32_t> ShortestSpread(std::vector<uint32_t> table);
+
 }  // namespace vmqd
 
 #endif  // VMQD_DAEMON_XDP_NIC_SPREAD_H_

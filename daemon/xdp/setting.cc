@@ -14,6 +14,7 @@
 #include "daemon/xdp/link.h"
 #include "daemon/xdp/napi_delay.h"
 #include "daemon/xdp/nic_channels.h"
+#include "daemon/xdp/nic_contexts.h"
 #include "daemon/xdp/nic_rules.h"
 #include "daemon/xdp/nic_spread.h"
 
@@ -74,19 +75,34 @@ absl::StatusOr<std::vector<int>> ParseCpus(const std::string& list) {
 absl::StatusOr<std::string> ReadRule(const std::string& device, const std::string& name) {
   auto filter = ParseFilter(name);
   if (!filter.ok()) return filter.status();
-  auto queue = RuleQueue(device, *filter);
-  if (!queue.ok()) return queue.status();
-  return *queue ? absl::StrCat(**queue) : kNoRule;
+  auto queues = RuleQueues(device, *filter);
+  if (!queues.ok()) return queues.status();
+  return *queues ? FormatQueues(**queues) : kNone;
 }
 
 absl::Status WriteRule(const std::string& device, const std::string& name,
                        const std::string& value) {
   auto filter = ParseFilter(name);
   if (!filter.ok()) return filter.status();
-  uint32_t queue = 0;
-  if (value == kNoRule) return RemoveRule(device, *filter);
-  if (absl::SimpleAtoi(value, &queue)) return SetRule(device, *filter, queue);
-  return absl::InvalidArgumentError(absl::StrCat("\"", value, "\" is no queue"));
+  if (value == kNone) return RemoveRule(device, *filter);
+  auto queues = ParseQueues(value);
+  if (!queues.ok()) return queues.status();
+  return SetRule(device, *filter, *queues);
+}
+
+absl::StatusOr<std::string> ReadContext(const std::string& device, const std::string& list) {
+  auto queues = ParseQueues(list);
+  if (!queues.ok()) return queues.status();
+  auto context = FindContext(device, *queues);
+  if (!context.ok()) return context.status();
+  return *context ? kThere : kNone;
+}
+
+absl::Status WriteContext(const std::string& device, const std::string& list,
+                          const std::string& value) {
+  auto queues = ParseQueues(list);
+  if (!queues.ok()) return queues.status();
+  return value == kThere ? MakeContext(device, *queues) : RemoveContext(device, *queues);
 }
 
 }  // namespace
@@ -117,6 +133,7 @@ absl::StatusOr<std::string> ReadSetting(const std::string& device, const std::st
     return FormatCpus(*cpus);
   }
   if (const auto filter = After(kRuleSetting, setting)) return ReadRule(device, *filter);
+  if (const auto queues = After(kContextSetting, setting)) return ReadContext(device, *queues);
   if (setting == kSpreadSetting) {
     auto queues = ReadSpread(device);
     if (!queues.ok()) return queues.status();
@@ -147,6 +164,9 @@ absl::Status WriteSetting(const std::string& device, const std::string& setting,
     return SetThreadCpus(*thread, *cpus);
   }
   if (const auto filter = After(kRuleSetting, setting)) return WriteRule(device, *filter, value);
+  if (const auto queues = After(kContextSetting, setting)) {
+    return WriteContext(device, *queues, value);
+  }
   if (setting == kSpreadSetting) {
     auto queues = ParseQueues(value);
     if (!queues.ok()) return queues.status();
@@ -176,8 +196,11 @@ std::string DescribeSetting(const std::string& setting, const std::string& befor
     return absl::StrCat("NAPI thread ", *thread, ": CPU ", change);
   }
   if (const auto filter = After(kRuleSetting, setting)) {
-    return absl::StrCat("rule for ", *filter, ": ", before, " -> ",
-                        during == kNoRule ? "" : "queue ", during);
+    return absl::StrCat("rule for ", *filter, ": ", before, " -> ", during == kNone ? "" : "queue ",
+                        during);
+  }
+  if (const auto queues = After(kContextSetting, setting)) {
+    return absl::StrCat("RSS context over queues ", *queues, ": ", change);
   }
   if (setting == kSpreadSetting) return absl::StrCat("hash spreads over queues ", change);
   if (setting == kChannelSetting) return absl::StrCat("queues: ", change);

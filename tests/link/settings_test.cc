@@ -12,7 +12,7 @@
 #include "daemon/xdp/device_settings.h"
 #include "daemon/xdp/link.h"
 #include "daemon/xdp/setting.h"
-#include "tests/support/own_namespace.h"
+#include "tests/link/own_veth.h"
 
 namespace vmqd {
 namespace {
@@ -63,12 +63,11 @@ class Ledger final : public SettingsLedger {
   bool full = false;
 };
 
-class SettingsTest : public OwnNamespace {
+class SettingsTest : public OwnVeth {
  protected:
   void SetUp() override {
-    OwnNamespace::SetUp();
+    OwnVeth::SetUp();
     if (IsSkipped()) return;
-    ASSERT_OK(CreateVeth("va", "vb", 1500));
     ASSERT_TRUE(Active(kFeature));
   }
   static bool Active(const std::string& feature, const char* device = "va") {
@@ -111,6 +110,17 @@ TEST_F(SettingsTest, ArePutBackLastFirst) {
   }
   EXPECT_TRUE(Active(kFeature));
   EXPECT_TRUE(Active("tx-scatter-gather"));
+}
+
+// What is changed again may need what was changed meanwhile, as a rule needs its RSS context.
+TEST_F(SettingsTest, ChangedAgainArePutBackFirst) {
+  DeviceSettings settings(&ledger_);
+  ASSERT_OK(settings.Set("va", "feature:rx-gro", "on"));
+  ASSERT_OK(settings.TurnOff("va", kFeature));
+  ASSERT_OK(settings.Set("va", "feature:rx-gro", "off"));
+  EXPECT_THAT(settings.changed(), ElementsAre("rx-vlan-hw-parse: on -> off", "rx-gro: off -> off"));
+  ASSERT_THAT(ledger_.entries, SizeIs(2));
+  EXPECT_EQ(ledger_.entries[1].setting, "feature:rx-gro");
 }
 
 TEST_F(SettingsTest, FollowARenamedDevice) {
