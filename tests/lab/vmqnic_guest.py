@@ -2,13 +2,14 @@
 
 The driver (tests/lab/vmqnic) is compiled against the headers of the guest's kernel. The guest boots
 guest_image's initramfs with a second archive behind it: the driver, the daemon and its client as
-they were built, ethtool, the sender, and the libraries they are linked with. It has no other
-network card; both ends of the NIC are in the guest, the wire in a namespace of its own.
+they were built, ethtool, the sender, the front end of a vhost-user port, and the libraries they are
+linked with. It has no other network card; both ends of the NIC are in the guest, the wire in a namespace of its own.
 
 Used by the thread of a test. Files are made anew for every run, below a directory that the test
 gives.
 """
 
+import collections
 import json
 import pathlib
 import re
@@ -22,10 +23,11 @@ from tests.lab.namespaces import CommandFailed
 from tests.lab.vmqd import BUILD, CLI, VMQD
 
 SOURCES = pathlib.Path(__file__).parent / "vmqnic"
-SENDER = BUILD / "tests" / "lab" / "vmqd_lab_send"
+SENDER, VHOST_GUEST = (BUILD / "tests" / "lab" / name for name in ("vmqd_lab_send", "vmqd_lab_guest"))
 # In the order in which they need one another; the guest loads them before the driver.
 MODULES = ("veth", "sch_ingress", "cls_bpf")
 NIC, WIRE = "vmqnic0", "vmqnic0-wire"
+CONTEXTS = 8  # VMQNIC_CONTEXTS
 
 
 def build_module(directory):
@@ -49,7 +51,7 @@ def libraries(*programs):
 def initramfs(directory):
     """The file that the guest boots from."""
     directory = pathlib.Path(directory)
-    programs = {"vmqd": VMQD, "vmqd-cli": CLI, "send": SENDER,
+    programs = {"vmqd": VMQD, "vmqd-cli": CLI, "send": SENDER, "guest": VHOST_GUEST,
                 "ethtool": shutil.which("ethtool"), "ip": shutil.which("ip")}
     content = {}
     for name, program in programs.items():
@@ -118,23 +120,40 @@ class VmqnicGuest(guest.Guest):
         return self.run(" ".join(["/opt/ethtool", option, NIC, *map(str, words)]), check=check)
 
     def rules(self):
-        """{location: (MAC, VLAN or None, queue)}, as the card has them."""
+        """{location: (MAC, VLAN or None, queue)}, as the card has them. The "queue" of a rule that
+        names an RSS context is the set of those it is over."""
         rules = {}
-        listed = self.ethtool("-n", check=False)
-        while listed.code and "Message too long" in listed.output:
-            # ethtool counts them first, and there is one more when it reads them.
-            listed = self.ethtool("-n", check=False)
-        assert not listed.code, listed.output
-        for text in listed.output.split("Filter: ")[1:]:
+        for text in self._list_rules().split("Filter: ")[1:]:
             mac = re.search(r"Dest MAC addr: (\S+)", text)[1].lower()
             vlan = re.search(r"VLAN: (0x\w+)", text)
             queue = int(re.search(r"Direct to queue (\d+)", text)[1])
+            context = re.search(r"RSS Context ID: (\d+)", text)
+            if context:
+                assert queue == 0, "what the context says is added to it"
+                queue = self.contexts()[int(context[1])]
             rules[int(text.split()[0])] = (mac, int(vlan[1], 16) & 0xFFF if vlan else None, queue)
         return rules
 
-    def indirection(self):
-        """The queue of each entry of the card's indirection table."""
-        table = self.ethtool("-x").output.split("RSS hash key")[0]
+    def _list_rules(self):
+        listed = None
+
+        def read():
+            nonlocal listed
+            listed = self.ethtool("-n", check=False)
+            # ethtool counts them first, and there may be one more when it reads them.
+            return not listed.code or "Message too long" not in listed.output
+        wait_until(read, what="a table of rules that stays as it is")
+        assert not listed.code, listed.output
+        return listed.output
+
+    def contexts(self):
+        """{number: the set of its queues}, of RSS contexts beside the card's own."""
+        found = {number: self.indirection("context", number) for number in range(1, CONTEXTS)}
+        return {number: frozenset(table) for number, table in found.items() if table}
+
+    def indirection(self, *context):
+        """The queue of each entry of the card's indirection table; none when it is not there."""
+        table = self.ethtool("-x", *context, check=not context).output.split("RSS hash key")[0]
         return [int(queue) for line in re.findall(r"^ *\d+:(.*)$", table, re.M)
                 for queue in line.split()]
 
@@ -178,6 +197,19 @@ class VmqnicGuest(guest.Guest):
         wait_until(lambda: self.cli("port", "show", name)["operStatus"] == "UP",
                    what=f"port {name} up")
 
+    def add_vhost(self, name, mac, pairs, *options):
+        """A vhost-user port with so many queue pairs, and a VM that uses them all."""
+        self.cli("port", "add", name, "--vhost-user", f"{name}.sock", "--queue-pairs", pairs,
+                 "--mac", mac, *options)
+        self.run(f"(/opt/guest /tmp/vhost/{name}.sock {pairs} >/tmp/{name}.pairs 2>&1 &)")
+        wait_until(lambda: self.cli("port", "show", name)["operStatus"] == "UP",
+                   what=f"port {name} up")
+
+    def received(self, name):
+        """Frames that VM has received, by pair."""
+        lines = self.run(f"cat /tmp/{name}.pairs").output.split()
+        return collections.Counter(int(line) for line in lines)
+
     def end(self, signal="TERM"):
         self.run(f"kill -{signal} $(pidof vmqd)")
         wait_until(lambda: self.run("pidof vmqd", check=False).code, 30, what="vmqd ended")
@@ -186,7 +218,8 @@ class VmqnicGuest(guest.Guest):
         """Whatever state vmqd is in: it, its devices and what it remembers are gone."""
         if not self.run("pidof vmqd", check=False).code:
             self.end("KILL")
-        self.run(f"{self.VMQD} --cleanup; rm -rf /tmp/state /tmp/vmqd.log", check=False)
+        self.run(f"killall guest; {self.VMQD} --cleanup; "
+                 "rm -rf /tmp/state /tmp/vmqd.log /tmp/*.pairs", check=False)
 
     def log(self):
         return self.run("tail -c 3000 /tmp/vmqd.log", check=False).output

@@ -215,6 +215,103 @@ def test_rule_goes_with_its_port(vm):
     assert misplaced(vm) == 0
 
 
+# --- several queues of one VM
+
+
+def check_spread(vm, port, mac, homes, vlan=None):
+    """The card puts flows of the VM on all of these queues, and nowhere else; the VM gets them all."""
+    before = sum(vm.received(port).values())
+    got = vm.send(mac, 400, vlan)
+    wait_until(lambda: sum(vm.received(port).values()) == before + 400, what=f"frames at {port}")
+    used = {queue for queue, count in enumerate(got) if count}
+    assert used == set(homes) and sum(got) == 400, f"{port} at home on {homes}: {got}"
+    assert set(vm.received(port)) == set(range(len(homes))), "a pair of its queues was left out"
+
+
+def test_flows_of_one_vm_on_several_queues(vm):
+    """A context over exactly the VM's queues, one for all rules that need it; gone with the last."""
+    table = vm.indirection()
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vhost("vm1", VM1, 2, "--queue", 2)
+    vm.add_vhost("vm2", VM2, 2, "--queue", 2, "--vlan", 20)
+    vm.add_vhost("vm3", VM2, 3, "--queue", 3)  # 3, 0 and 1
+    assert sorted(vm.contexts().values(), key=sorted) == [{0, 1, 3}, {2, 3}]
+    assert set(vm.rules().values()) == {(VM1, None, frozenset({2, 3})), (VM2, 20, frozenset({2, 3})),
+                                        (VM2, None, frozenset({0, 1, 3}))}
+    check_spread(vm, "vm1", VM1, {2, 3})
+    check_spread(vm, "vm2", VM2, {2, 3}, 20)
+    check_spread(vm, "vm3", VM2, {0, 1, 3})
+    for port in ("vm1", "vm2", "vm3"):
+        assert steering(vm, "port", port) == ("HARDWARE", "")
+    assert misplaced(vm) == 0 and vm.indirection() == [0] * len(table)
+    vm.cli("port", "del", "vm1")
+    assert sorted(vm.contexts().values(), key=sorted) == [{0, 1, 3}, {2, 3}]
+    vm.cli("port", "del", "vm2")
+    assert list(vm.contexts().values()) == [{0, 1, 3}] and set(vm.indirection()) == {0, 2}
+    vm.end()
+    assert not vm.contexts() and not vm.rules() and vm.indirection() == table
+
+
+def test_context_of_somebody_else_stays(vm):
+    vm.ethtool("-X", "context", "new", "weight", "0", "0", "1", "1")
+    theirs = vm.contexts()
+    assert list(theirs.values()) == [{2, 3}]
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vhost("vm1", VM1, 2, "--queue", 2)
+    check_spread(vm, "vm1", VM1, {2, 3})
+    assert misplaced(vm) == 0
+    vm.end()
+    assert vm.contexts() == theirs and not vm.rules()
+
+
+@pytest.mark.parametrize("knob, value, why", [("refuse_contexts", 1, "no RSS contexts"),
+                                              ("context_limit", 1, "are taken")])
+def test_card_has_no_context_for_it(vm, knob, value, why):
+    """Its flows are spread with the rest, as without rules; what has a rule keeps it."""
+    vm.set_knob(knob, value)
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vm("vm2", VM2, "--queue", 1)
+    if knob == "context_limit":
+        vm.add_vhost("vm3", VM2, 2, "--queue", 2, "--vlan", 20)
+    vm.add_vhost("vm1", VM1, 2, "--queue", 1)
+    effective, reason = steering(vm, "port", "vm1")
+    assert effective == "SOFTWARE" and why in reason, reason
+    assert why in steering(vm, "uplink", NIC)[1]
+    assert steering(vm, "port", "vm2") == ("HARDWARE", "")
+    vm.send(VM1, 400)
+    wait_until(lambda: sum(vm.received("vm1").values()) == 400, what="frames at vm1")
+    assert misplaced(vm) > 100
+    if knob == "context_limit":
+        vm.cli("port", "del", "vm3")
+        assert steering(vm, "port", "vm1") == ("HARDWARE", "")
+        check_spread(vm, "vm1", VM1, {1, 2})
+    vm.end()
+    assert not vm.contexts() and not vm.rules()
+
+
+def test_contexts_return(vm):
+    """After a reset, and with the daemon after one that died; none is there twice."""
+    table = vm.indirection()
+    vm.cli("uplink", "add", NIC, "--steering", "hardware")
+    vm.add_vhost("vm1", VM1, 2, "--queue", 1)
+    vm.add_vhost("vm2", VM2, 2, "--queue", 2)
+    there = [sorted(vm.rules().values()), vm.contexts(), vm.indirection()]
+    for reset in (f"/opt/ip link set {NIC} down && /opt/ip link set {NIC} up",
+                  f"/opt/ethtool --reset {NIC} all"):
+        vm.run(reset)
+        wait_until(lambda: [sorted(vm.rules().values()), vm.contexts(), vm.indirection()] == there,
+                   20, what=f"rules and contexts after {reset}")
+        check_spread(vm, "vm1", VM1, {1, 2})
+    vm.end("KILL")
+    assert [sorted(vm.rules().values()), vm.contexts(), vm.indirection()] == there
+    vm.start()
+    wait_until(lambda: steering(vm, "port", "vm2") == ("HARDWARE", ""), 20, what="vm2 steered")
+    assert [sorted(vm.rules().values()), vm.contexts(), vm.indirection()] == there
+    vm.end("KILL")
+    vm.clean_up()
+    assert not vm.rules() and not vm.contexts() and vm.indirection() == table
+
+
 # --- other numbers of queues
 
 

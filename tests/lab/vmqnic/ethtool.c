@@ -98,7 +98,7 @@ static int set_rxfh(struct net_device *dev, const u32 *indir, const u8 *key, con
 }
 
 /*
- * ethtool --reset: the card forgets its rules and its indirection table and says so to nobody; the
+ * ethtool --reset: the card forgets its rules and its indirection tables and says so to nobody; the
  * link stays, or comes back before anybody has looked.
  */
 static int reset(struct net_device *dev, u32 *flags)
@@ -106,6 +106,7 @@ static int reset(struct net_device *dev, u32 *flags)
 	struct vmqnic *nic = netdev_priv(dev);
 
 	vmqnic_drop_rules(nic);
+	vmqnic_drop_contexts(nic);
 	vmqnic_default_rss(nic);
 	*flags = 0;
 	return 0;

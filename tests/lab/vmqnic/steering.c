@@ -31,6 +31,14 @@ static bool rule_location_any;
 module_param(rule_location_any, bool, 0644);
 MODULE_PARM_DESC(rule_location_any, "the card chooses the place of a rule, nobody else");
 
+static bool refuse_contexts;
+module_param(refuse_contexts, bool, 0644);
+MODULE_PARM_DESC(refuse_contexts, "a card that has no RSS contexts");
+
+static unsigned int context_limit = VMQNIC_CONTEXTS - 1;
+module_param(context_limit, uint, 0644);
+MODULE_PARM_DESC(context_limit, "RSS contexts for which there is room");
+
 /* --- frames --- */
 
 static bool matches(const struct ethtool_rx_flow_spec *flow, const struct vlan_ethhdr *header)
@@ -303,10 +311,21 @@ void vmqnic_default_rss(struct vmqnic *nic)
 	spin_unlock_bh(&nic->steering);
 }
 
+/* Once no rule names them. */
+void vmqnic_drop_contexts(struct vmqnic *nic)
+{
+	int i;
+
+	for (i = 1; i < VMQNIC_CONTEXTS; i++)
+		nic->rss[i].used = false;
+}
+
 int vmqnic_get_rxfh_context(struct net_device *dev, u32 *indir, u8 *key, u8 *hfunc, u32 context)
 {
 	struct vmqnic *nic = netdev_priv(dev);
 
+	if (context && refuse_contexts)
+		return -EOPNOTSUPP;
 	if (context >= VMQNIC_CONTEXTS || !nic->rss[context].used)
 		return -ENOENT;
 	if (indir)
@@ -337,7 +356,7 @@ static int take_context(struct vmqnic *nic, u32 *context)
 {
 	u32 i;
 
-	for (i = 1; i < VMQNIC_CONTEXTS; i++) {
+	for (i = 1; i < VMQNIC_CONTEXTS && i <= context_limit; i++) {
 		if (nic->rss[i].used)
 			continue;
 		nic->rss[i] = nic->rss[0];
@@ -354,6 +373,8 @@ int vmqnic_set_rxfh_context(struct net_device *dev, const u32 *indir, const u8 *
 	struct vmqnic *nic = netdev_priv(dev);
 	struct vmqnic_rss *rss;
 
+	if (*context && refuse_contexts)
+		return -EOPNOTSUPP;
 	if (hfunc != ETH_RSS_HASH_NO_CHANGE && hfunc != ETH_RSS_HASH_TOP)
 		return -EOPNOTSUPP;
 	if (*context == ETH_RXFH_CONTEXT_ALLOC) {

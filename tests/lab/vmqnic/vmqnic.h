@@ -91,6 +91,7 @@ struct sk_buff *vmqnic_run_program(struct vmqnic_queue *queue, struct bpf_prog *
 int vmqnic_steer(struct vmqnic *nic, const struct sk_buff *skb);
 void vmqnic_drop_rules(struct vmqnic *nic);
 void vmqnic_default_rss(struct vmqnic *nic);
+void vmqnic_drop_contexts(struct vmqnic *nic);
 int vmqnic_get_rxnfc(struct net_device *dev, struct ethtool_rxnfc *info, u32 *locations);
 int vmqnic_set_rxnfc(struct net_device *dev, struct ethtool_rxnfc *info);
 int vmqnic_get_rxfh_context(struct net_device *dev, u32 *indir, u8 *key, u8 *hfunc, u32 context);
