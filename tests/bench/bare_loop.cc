@@ -21,7 +21,11 @@
 #include <string>
 #include <vector>
 
-#include "bench.skel.h"
+#include <linux/types.h>
+
+#include "tests/bench/load.h"
+
+#include "bench.skel.h"  // needs load.h
 
 namespace {
 

@@ -3,13 +3,12 @@
 // The kernel's side of the benchmarks: the sender on the wire, the VM that counts and drops what it
 // receives, and the program that feeds the bare AF_XDP loop. Loaded by traffic.cc and bare_loop.cc.
 #include "vmlinux.h"
-#include <bpf/bpf_endian.h>
+
 #include <bpf/bpf_helpers.h>
 
+#include "load.h"
+
 #define BENCH_TC_SHOT 2
-#define BENCH_FLOWS 64
-#define BENCH_UDP_SOURCE 34 /* offset: Ethernet and an IPv4 header without options before it */
-#define BENCH_UDP_DISCARD 9
 
 struct bench_tally {
   __u64 pkts;
@@ -34,43 +33,70 @@ struct {
   __type(value, __u32);
 } sockets SEC(".maps");
 
-__u32 next_flow;
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, BENCH_BUCKETS);
+  __type(key, __u32);
+  __type(value, __u64);
+} round_trips SEC(".maps");
 
-/* Run with live frames: every frame leaves on the wire, from a changing UDP port. */
+/* Of the one sender; written while it does not run. */
+struct bench_load load;
+__u64 sent;
+
+/* Run with live frames of load.size, or, for IMIX, of BENCH_LONGEST: every frame that is due leaves on the wire. */
 SEC("xdp")
 int bench_send(struct xdp_md* ctx) {
-  __u8* data = (void*)(long)ctx->data;
   __u32 key = BENCH_SENT;
   struct bench_tally* tally = bpf_map_lookup_elem(&tallies, &key);
+  __u64 now = load.rate || load.probe_each ? bpf_ktime_get_ns() : 0;
+  __u32 size = bench_size(&load, sent);
+  __u8* data;
 
-  if (!tally || (void*)(data + BENCH_UDP_SOURCE + 8) > (void*)(long)ctx->data_end) return XDP_DROP;
+  if (!tally || (load.rate && !bench_due(&load, sent, now))) return XDP_DROP;
+  if (!load.size && bpf_xdp_adjust_tail(ctx, (int)size - BENCH_LONGEST)) return XDP_DROP;
+  data = (void*)(long)ctx->data;
+  if ((void*)(data + BENCH_STAMPED) > (void*)(long)ctx->data_end) return XDP_DROP;
+  bench_stamp(&load, sent, size, now, data);
+  sent++;
   tally->pkts++;
-  next_flow = (next_flow + 1) % BENCH_FLOWS;
-  *(__be16*)(data + BENCH_UDP_SOURCE) = bpf_htons(1024 + next_flow);
+  tally->octets += size;
   return XDP_TX;
 }
 
-/* The VM: on the ingress of its own interface. Only the benchmark's frames count. */
+static __always_inline void count_round_trip(__u64 sent_ns) {
+  __u32 key = bench_bucket(bpf_ktime_get_ns() - sent_ns);
+  __u64* count = bpf_map_lookup_elem(&round_trips, &key);
+
+  if (count) __sync_fetch_and_add(count, 1);
+}
+
+/* A VM, or the wire: on the ingress of its own interface. Only the benchmark's frames count. */
 SEC("tc")
 int bench_receive(struct __sk_buff* skb) {
   __u8* data = (void*)(long)skb->data;
-  __u32 key = BENCH_RECEIVED;
+  __u32 key = BENCH_RECEIVED, port;
   struct bench_tally* tally = bpf_map_lookup_elem(&tallies, &key);
-  __u64 now = bpf_ktime_get_ns();
+  __u64 now = bpf_ktime_get_ns(), sent_ns;
 
-  if (!tally || (void*)(data + BENCH_UDP_SOURCE + 8) > (void*)(long)skb->data_end ||
-      *(__be16*)(data + BENCH_UDP_SOURCE + 2) != bpf_htons(BENCH_UDP_DISCARD))
+  if (!tally || (void*)(data + BENCH_STAMPED) > (void*)(long)skb->data_end) return BENCH_TC_SHOT;
+  port = data[36] << 8 | data[37];
+  if (port == BENCH_ECHO) {
+    __builtin_memcpy(&sent_ns, data + BENCH_HEADERS, sizeof(sent_ns));
+    count_round_trip(sent_ns);
     return BENCH_TC_SHOT;
+  }
+  if (port != BENCH_DATA && port != BENCH_PROBE) return BENCH_TC_SHOT;
   tally->pkts++;
   tally->octets += skb->len;
   if (!tally->first_ns) tally->first_ns = now;
   tally->last_ns = now;
-  return BENCH_TC_SHOT;
+  if (port == BENCH_DATA) return BENCH_TC_SHOT;
+  bench_turn(data);
+  return (int)bpf_redirect(skb->ifindex, 0);
 }
 
 SEC("xdp")
-int bench_to_socket(struct xdp_md* ctx) {
-  return bpf_redirect_map(&sockets, 0, XDP_DROP);
-}
+int bench_to_socket(struct xdp_md* ctx) { return bpf_redirect_map(&sockets, 0, XDP_DROP); }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -1,32 +1,27 @@
 // vmqd_bench_traffic [-c CPU]: what is outside the switch in a benchmark, behind a pipe. It reads
 // commands from standard input, one a line, and answers each with one line:
 //   sink NAMESPACE DEVICE       a VM: what arrives at DEVICE is counted and dropped       -> ok
-//   counts                      -> pkts N octets N first NS last NS (CLOCK_MONOTONIC) sent N
+//   counts                      -> pkts N octets N first NS last NS (CLOCK_MONOTONIC) sent N at NS
 //   reset                       counts start from 0                                       -> ok
+//   send NAMESPACE DEVICE FROM TO PORTS FLOWS SIZE RATE PROBE
+//                               frames leave DEVICE until stop, as load.h has them; SIZE up to 1514
+//                               -> ok
+//   stop                                                                                   -> ok
 //   flood NAMESPACE DEVICE MAC SIZE WARMUP SECONDS
-//                               UDP frames of SIZE bytes without FCS for MAC leave DEVICE as fast
-//                               as one CPU can send -> pkts N sent N seconds S cpu S (of this
-//                               process)
-// All sinks of a process count together. An error is answered with "error SENTENCE". The main
-// thread does everything but sending; a flood is a thread of its own, on the same CPU.
-//
-// The sender is one endless BPF_PROG_TEST_RUN with live frames, ended by a signal: setting a call
-// up takes some 20 ms. Frames enter the other end of the veth as XDP frames; no skb is made for
-// them.
+//                               64 flows of SIZE bytes without FCS for MAC leave DEVICE as fast as
+//                               one CPU can send -> pkts N sent N seconds S cpu S (of this process)
+//   round_trips                 of probes since the last time: pairs of bucket and count
+// All sinks of a process count together, and answer probes. An error is answered with "error
+// SENTENCE". The main thread does everything but sending, which is sender.h's, on the same CPU.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/ether.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -34,24 +29,25 @@
 #include <iostream>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "bench.skel.h"
-#include "tests/lab/generator.h"
+#include "tests/bench/sender.h"
+
+#include "bench.skel.h"  // needs load.h
+#include "tests/bench/namespace.h"
 
 namespace {
 
-using vmqd::lab::Frame;
-using vmqd::lab::Mac;
+using vmqd::bench::Enter;
+using vmqd::bench::Error;
 
 constexpr uint32_t kReceived = 0, kSent = 1;  // keys of `tallies`
+constexpr uint32_t kShortest = 60, kLongest = 1514;
+constexpr uint32_t kFlows = 64;  // of a flood
 
 struct Tally {
   uint64_t pkts = 0, octets = 0, first_ns = 0, last_ns = 0;
 };
-
-std::string Error(const std::string& what) { return "error " + what + ": " + std::strerror(errno); }
 
 double Seconds(clockid_t clock) {
   timespec now{};
@@ -59,18 +55,9 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
-// The calling thread works in `name` from now on.
-bool Enter(const std::string& name) {
-  const int fd = open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const bool entered = setns(fd, CLONE_NEWNET) == 0;
-  close(fd);
-  return entered;
-}
-
 class Traffic {
  public:
-  explicit Traffic(bench_bpf* programs) : programs_(programs) {}
+  explicit Traffic(bench_bpf* programs) : programs_(programs), sender_(programs) {}
 
   std::string Run(const std::string& line) {
     std::istringstream words(line);
@@ -78,9 +65,12 @@ class Traffic {
     words >> verb;
     if (verb == "sink") return Sink(words);
     if (verb == "flood") return Flood(words);
+    if (verb == "send") return Send(words);
+    if (verb == "stop") return sender_.Stop();
     if (verb == "reset") return Reset();
     if (verb == "counts") return Counts();
-    return "error commands are sink, counts, reset and flood";
+    if (verb == "round_trips") return RoundTrips();
+    return "error commands are sink, counts, reset, send, stop, flood and round_trips";
   }
 
  private:
@@ -103,9 +93,11 @@ class Traffic {
 
   std::string Counts() const {
     const Tally got = Read(kReceived);
+    const uint64_t sent = Read(kSent).pkts;
+    const auto now = static_cast<uint64_t>(Seconds(CLOCK_MONOTONIC) * 1e9);
     std::ostringstream line;
     line << "pkts " << got.pkts << " octets " << got.octets << " first " << got.first_ns << " last "
-         << got.last_ns << " sent " << Read(kSent).pkts;
+         << got.last_ns << " sent " << sent << " at " << now;
     return line.str();
   }
 
@@ -130,31 +122,46 @@ class Traffic {
     return bpf_tc_attach(&hook, &options) == 0 ? "ok" : Error("attach to " + device);
   }
 
+  std::string RoundTrips() const {
+    const int fd = bpf_map__fd(programs_->maps.round_trips);
+    const uint64_t none = 0;
+    std::string line = "0 0";
+    for (uint32_t bucket = 0; bucket < BENCH_BUCKETS; ++bucket) {
+      uint64_t count = 0;
+      if (bpf_map_lookup_elem(fd, &bucket, &count) != 0 || count == 0) continue;
+      bpf_map_update_elem(fd, &bucket, &none, BPF_ANY);
+      line += " " + std::to_string(bucket) + " " + std::to_string(count);
+    }
+    return line;
+  }
+
+  std::string Send(std::istringstream& words) {
+    std::string space, device;
+    bench_load load{};
+    if (!(words >> space >> device >> load.from >> load.to >> load.ports >> load.flows >>
+          load.size >> load.rate >> load.probe_each) ||
+        load.ports == 0 || load.size > kLongest || (load.size != 0 && load.size < kShortest)) {
+      return "error send takes NAMESPACE DEVICE FROM TO PORTS FLOWS SIZE RATE PROBE";
+    }
+    sender_.Start(space, device, load);
+    return "ok";
+  }
+
   std::string Flood(std::istringstream& words) {
     std::string space, device, text;
-    size_t size = 0;
+    bench_load load{.from = BENCH_WIRE, .ports = 1, .flows = kFlows};
     double warmup = 0, seconds = 0;
     ether_addr mac{};
-    if (!(words >> space >> device >> text >> size >> warmup >> seconds) || size < 60 ||
-        size > 1514 || ether_aton_r(text.c_str(), &mac) == nullptr) {
+    if (!(words >> space >> device >> text >> load.size >> warmup >> seconds) ||
+        load.size < kShortest || load.size > kLongest ||
+        ether_aton_r(text.c_str(), &mac) == nullptr) {
       return "error flood takes NAMESPACE DEVICE MAC SIZE WARMUP SECONDS, SIZE 60 to 1514";
     }
-    Mac destination;
-    std::copy_n(mac.ether_addr_octet, destination.size(), destination.begin());
-    const Frame frame = vmqd::lab::UdpFrame(destination, 0, size);
-    std::string error;
-    sending_ = true;
-    std::thread sender([&] { error = SendUntilTold(space, device, frame); });
+    load.to = static_cast<uint32_t>(mac.ether_addr_octet[4] << 8 | mac.ether_addr_octet[5]);
+    sender_.Start(space, device, load);
     usleep(static_cast<useconds_t>(warmup * 1e6));
-    const std::string answer = Measure(seconds);
-    sending_ = false;
-    // The signal may come between two calls of the sender: until it has ended.
-    while (!sender_ended_.exchange(false)) {
-      pthread_kill(sender.native_handle(), SIGUSR1);
-      usleep(1000);
-    }
-    sender.join();
-    return error.empty() ? answer : error;
+    const std::string measured = Measure(seconds), ended = sender_.Stop();
+    return ended == "ok" ? measured : ended;
   }
 
   std::string Measure(double seconds) const {
@@ -168,33 +175,8 @@ class Traffic {
     return line.str();
   }
 
-  // The sending thread.
-  std::string SendUntilTold(const std::string& space, const std::string& device,
-                            const Frame& frame) {
-    std::string error;
-    if (!Enter(space)) error = Error("enter " + space);
-    xdp_md context{};
-    context.data_end = static_cast<uint32_t>(frame.size());
-    context.ingress_ifindex = if_nametoindex(device.c_str());
-    while (sending_ && error.empty()) {
-      LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
-                  .data_size_in = static_cast<uint32_t>(frame.size()), .ctx_in = &context,
-                  .ctx_size_in = sizeof(context), .repeat = 1 << 30,
-                  .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64);
-      const int failed =
-          bpf_prog_test_run_opts(bpf_program__fd(programs_->progs.bench_send), &options);
-      if (failed != 0 && failed != -EINTR && failed != -EAGAIN) {
-        errno = -failed;
-        error = Error("send from " + device);
-      }
-    }
-    sender_ended_ = true;
-    return error;
-  }
-
   bench_bpf* const programs_;
-  std::atomic<bool> sending_{false};
-  std::atomic<bool> sender_ended_{false};
+  vmqd::bench::Sender sender_;
 };
 
 }  // namespace
@@ -210,9 +192,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: vmqd_bench_traffic [-c CPU], a CPU this process may use\n");
     return 2;
   }
-  struct sigaction ignore {};
-  ignore.sa_handler = [](int) {};  // without SA_RESTART: it is there to interrupt
-  sigaction(SIGUSR1, &ignore, nullptr);
   bench_bpf* const programs = bench_bpf__open_and_load();
   if (programs == nullptr) {
     std::cout << Error("load programs (needs root)") << std::endl;
