@@ -125,6 +125,8 @@ class Bridge(System):
         self.host.ip("link", "set", device, "master", "br0")
         run("bridge", "-n", self.host.name, "fdb", "replace", frames.vm_mac(address), "dev", device,
             "master", "static")
+        # What is for nobody yet goes to nobody: VMs count together.
+        run("bridge", "-n", self.host.name, "link", "set", "dev", device, "flood", "off")
 
     def add(self, number, kind):
         if kind == "tap":
@@ -222,6 +224,7 @@ class OpenVswitch(System):
             raise Broken(f"ovs: {device}: {error}")
         self._call("ovs-appctl", "-t", self.folder / "vs.ctl", "fdb/add", "br0", device, "0",
                    frames.vm_mac(address))
+        self._call("ovs-ofctl", "mod-port", "br0", device, "no-flood")
 
     def add(self, number, kind):
         if kind == "tap":
