@@ -47,7 +47,14 @@ def test_quick_run_counts_every_frame(tmp_path):
     assert "| wire-veth | 64 |" in (tmp_path / "result.md").read_text()
     same = subprocess.run([COMPARE, tmp_path / "result.json", tmp_path / "result.json"], text=True,
                           capture_output=True)
-    assert same.returncode == 0 and same.stdout.startswith("0 better, 6 same"), same
+    assert same.returncode == 0 and same.stdout == "0 better, 12 same, 0 worse\n", same
+    for point in result["points"]:
+        if (point["system"], point["metric"]) == ("vmqd", "pps"):
+            point["samples"] = [value / 1000 for value in point["samples"]]
+    (tmp_path / "slow.json").write_text(json.dumps(result))
+    worse = subprocess.run([COMPARE, tmp_path / "result.json", tmp_path / "slow.json"], text=True,
+                           capture_output=True)
+    assert worse.returncode == 1 and worse.stdout.endswith("8 same, 4 worse\n"), worse
 
 
 @pytest.mark.measures

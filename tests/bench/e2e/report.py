@@ -36,7 +36,7 @@ def result(found, failures, meter, options):
 
 def number(value):
     """Three or four digits that say something."""
-    if value >= 10000:
+    if value >= 100000:
         return f"{value / 1e6:.3f} M"
     return f"{value:.4g}"
 
