@@ -68,6 +68,7 @@ class World:
             self.prepare(number, kind)
             self.system.add(number, kind)
         self.system.settle()
+        self._sender = None  # an end, or the one in the kernel
         self._signal(signal.SIGSTOP)
 
     def _make_nic(self):
@@ -97,6 +98,8 @@ class World:
         if kind == "veth":
             self._pair(f"vm{number}", f"eth{number}", self.vms)
             self.traffic.ask("sink", self.vms.name, f"eth{number}")
+            if self.setup.mtu > 1500:
+                self.ends.ask("packet", number, self.vms.name, f"eth{number}")
 
     def open_tap(self, number):
         """The VM opens its tap, and makes it if it is not there."""
@@ -110,11 +113,9 @@ class World:
     # --- traffic
 
     def sender_kind(self, load):
-        if load.source != WIRE:
-            return self.setup.kinds[load.source - 1]
-        if self.setup.nic == "tap":
-            return "tap"
-        return "packet" if load.size > LONGEST_IN_KERNEL else "veth"
+        """Of end, as vmqd_bench_ends calls them, or "veth" for the sender in the kernel."""
+        kind = self.setup.nic if load.source == WIRE else self.setup.kinds[load.source - 1]
+        return "packet" if kind == "veth" and load.size > LONGEST_IN_KERNEL else kind
 
     def send(self, load):
         """Starts; quiet() ends it."""
