@@ -74,11 +74,17 @@ static __always_inline void count_round_trip(__u64 sent_ns) {
 /* A VM, or the wire: on the ingress of its own interface. Only the benchmark's frames count. */
 SEC("tc")
 int bench_receive(struct __sk_buff* skb) {
-  __u8* data = (void*)(long)skb->data;
   __u32 key = BENCH_RECEIVED, port;
   struct bench_tally* tally = bpf_map_lookup_elem(&tallies, &key);
   __u64 now = bpf_ktime_get_ns(), sent_ns;
+  __u8* data;
 
+  /* Of a jumbo frame from a packet socket nothing may be here yet. */
+  data = (void*)(long)skb->data;
+  if ((void*)(data + BENCH_STAMPED) > (void*)(long)skb->data_end) {
+    bpf_skb_pull_data(skb, BENCH_STAMPED);
+    data = (void*)(long)skb->data;
+  }
   if (!tally || (void*)(data + BENCH_STAMPED) > (void*)(long)skb->data_end) return BENCH_TC_SHOT;
   port = data[36] << 8 | data[37];
   if (port == BENCH_ECHO) {
