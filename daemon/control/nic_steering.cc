@@ -159,6 +159,11 @@ std::vector<uint32_t> NicSteering::QueuesOfRest(const std::vector<uint32_t>& at_
     if (!refused_.contains(filter)) fed.insert(queues.begin(), queues.end());
   }
   fed.erase(0);  // the default queue
+  // A VM with several queues and no rule has its flows spread with the rest: over its queues, too.
+  for (const auto& [filter, queues] : wanted_) {
+    if (!refused_.contains(filter) || queues.size() == 1) continue;
+    for (uint32_t queue : queues) fed.erase(queue);
+  }
   if (fed.empty()) return at_first;
   std::vector<uint32_t> rest;
   std::copy_if(at_first.begin(), at_first.end(), std::back_inserter(rest),

@@ -278,9 +278,9 @@ def test_card_has_no_context_for_it(vm, knob, value, why):
     assert effective == "SOFTWARE" and why in reason, reason
     assert why in steering(vm, "uplink", NIC)[1]
     assert steering(vm, "port", "vm2") == ("HARDWARE", "")
-    vm.send(VM1, 400)
+    by_queue = vm.send(VM1, 400)
     wait_until(lambda: sum(vm.received("vm1").values()) == 400, what="frames at vm1")
-    assert misplaced(vm) > 100
+    assert all(by_queue[:3]) and misplaced(vm) > 0, by_queue
     if knob == "context_limit":
         vm.cli("port", "del", "vm3")
         assert steering(vm, "port", "vm1") == ("HARDWARE", "")
